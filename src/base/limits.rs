@@ -1,0 +1,39 @@
+//! Every bound of the broker, in one place. Each says what reaches it and what happens then.
+
+/// A frame on the wire with its length word; beyond it the connection closes.
+/// RocketMQ's `frameMaxLength` default.
+pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A message body (`maxMessageSize`); beyond it code 13.
+pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The text of a message's properties; beyond it code 13. The stored length is an i16.
+pub const PROPERTIES_BYTES_MAX: usize = i16::MAX as usize;
+
+/// A topic name; retry and dead-letter topics may reach `RETRY_TOPIC_BYTES_MAX`.
+pub const TOPIC_BYTES_MAX: usize = 127;
+pub const RETRY_TOPIC_BYTES_MAX: usize = 255;
+
+/// A group name.
+pub const GROUP_BYTES_MAX: usize = 120;
+
+/// A stored record, whole: body, properties and what surrounds them.
+pub const RECORD_BYTES_MAX: usize = BODY_BYTES_MAX + 64 * 1024;
+
+/// The block of direct writes and of the footer's padding.
+pub const BLOCK_BYTES: u64 = 4096;
+
+/// One direct write of a write group.
+pub const WRITE_BYTES_MAX: u64 = 512 * 1024;
+
+/// Bounds of a segment's size, chosen when a data directory is made.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
+pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024 * 1024;
+pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// Log that one index run covers at most.
+pub const INDEX_RUN_LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Arena of a shard.
+pub const ARENA_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+pub const ARENA_BYTES_MIN: u64 = 16 * 1024 * 1024;

@@ -1,0 +1,66 @@
+//! The log ring of an arena, as rooms see it that never touch the kernel.
+//!
+//! The ring holds the newest `size()` bytes of a shard's log; a log offset lives at
+//! `offset mod size`, mapped twice so that every range is contiguous. Three edges
+//! walk through it, each never ahead of the next one's reach:
+//!
+//! ```text
+//!   reclaimed        sealed          reclaimed + size
+//!      | readable, lent |  writable        |
+//! ```
+
+use super::LogOffset;
+
+/// A shard's log ring: memory that outlives the process.
+pub trait LogRing {
+    /// Bytes of log that the ring can hold.
+    fn size(&self) -> u64;
+
+    /// Room for bytes that are not yet sealed. Panics unless the whole range lies
+    /// between the sealed edge and `reclaimed + size`.
+    fn writable(&mut self, at: LogOffset, len: usize) -> &mut [u8];
+
+    /// Sealed bytes. Panics unless the whole range lies between the reclaimed and
+    /// the sealed edge.
+    fn readable(&self, at: LogOffset, len: usize) -> &[u8];
+
+    /// Bytes below `end` never change again; they may be lent to the kernel.
+    fn seal(&mut self, end: LogOffset);
+
+    /// Bytes below `end` may be overwritten. Panics if any of them is still lent.
+    fn reclaim(&mut self, end: LogOffset);
+
+    /// The reclaimed edge: the lowest offset that `readable` serves.
+    fn reclaimed(&self) -> LogOffset;
+
+    /// The sealed edge: the lowest offset that `writable` serves.
+    fn sealed(&self) -> LogOffset;
+
+    /// Stores the published edge with release order: a start after a crash of this
+    /// process replays the ring exactly up to it.
+    fn publish(&mut self, edge: LogOffset);
+}
+
+/// Receive buffers that the kernel has filled in this turn.
+pub trait Buffers {
+    /// The bytes received into `id`; valid until the turn ends.
+    fn bytes(&self, id: BufferId) -> &[u8];
+}
+
+/// A provided receive buffer, lent to a shard until its turn ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferId(pub u16);
+
+/// A piece of the arena's pool: cold log blocks are read into it and sent from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SlotId(pub u16);
+
+/// The pool of an arena: slots of one size, filled by direct reads.
+pub trait Pool {
+    /// Bytes of one slot (a multiple of 4096).
+    fn slot_bytes(&self) -> usize;
+    /// Number of slots.
+    fn slots(&self) -> usize;
+    /// The bytes of a slot that no read is under way into.
+    fn slot(&self, slot: SlotId) -> &[u8];
+}

@@ -1,0 +1,25 @@
+//! ringmq: a RocketMQ-compatible broker. The rooms, in reading order; `ARCHITECTURE.md`
+//! beside this file tells who may use whom, and `tests/rooms.rs` checks it.
+
+/// Words all rooms share: log and queue offsets, limits, checksums.
+#[forbid(unsafe_code)]
+pub mod base;
+
+/// The remoting protocol: bytes to typed requests and replies. No sockets, no clock.
+#[forbid(unsafe_code)]
+pub mod wire;
+
+/// CommitLog: the truth. Says what to write; never writes.
+#[forbid(unsafe_code)]
+pub mod log;
+
+/// ConsumeQueue: where each queue's messages lie. Derived from the log.
+#[forbid(unsafe_code)]
+pub mod queue;
+
+/// io_uring: ring, buffers, arena. The one room with unsafe code.
+pub mod reactor;
+
+/// The name server: route table, registration, expiry, as a value.
+#[forbid(unsafe_code)]
+pub mod namesrv;
