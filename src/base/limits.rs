@@ -37,3 +37,35 @@ pub const INDEX_RUN_LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Arena of a shard.
 pub const ARENA_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 pub const ARENA_BYTES_MIN: u64 = 16 * 1024 * 1024;
+
+/// Replies that wait for one connection whose peer does not read; beyond it no further
+/// request of that connection is taken.
+pub const BACKLOG_BYTES_MAX: usize = 1024 * 1024;
+
+/// Frames that are still arriving, over all connections of a shard; a connection that
+/// would exceed it is closed.
+pub const CARRY_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// A connection without a byte in either direction is closed after this time.
+/// RocketMQ's `serverChannelMaxIdleTimeSeconds` default.
+pub const CONNECTION_IDLE_US: u64 = 120 * 1_000_000;
+
+/// Memory of sent replies and handled frames that is kept for the next ones: so many
+/// pieces of at most so many bytes.
+pub const SPARE_BUFFERS_MAX: usize = 256;
+pub const KEPT_OUTGOING_BYTES_MAX: usize = 1024 * 1024;
+
+/// Consumer offsets (group, topic and queue) that a shard keeps; a commit on a further
+/// queue is refused with code 1.
+pub const CONSUMER_OFFSETS_MAX: usize = 4_000_000;
+
+/// Pulls held at once on a shard; a further one is answered at once, as if its wait
+/// had ended.
+pub const HOLDS_MAX: usize = 100_000;
+
+/// The longest time a pull is held, whatever it asks for: Java clients give up at 30 s.
+pub const HOLD_MS_MAX: i64 = 25_000;
+
+/// A client that has sent no heartbeat for this time has left its groups.
+/// RocketMQ's channel expiry.
+pub const MEMBER_EXPIRY_US: u64 = 120 * 1_000_000;

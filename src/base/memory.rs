@@ -64,3 +64,53 @@ pub trait Pool {
     /// The bytes of a slot that no read is under way into.
     fn slot(&self, slot: SlotId) -> &[u8];
 }
+
+/// The part of an arena that keeps consumer offsets over a crash of the process, since
+/// the last time that they were made durable elsewhere: two halves, filled in turns.
+pub trait Journal {
+    /// Appends one entry to the current half.
+    fn journal_append(&mut self, entry: &[u8]) -> Result<(), JournalFull>;
+
+    /// Entries go to the other half from now on, which has been cleared.
+    fn journal_switch(&mut self);
+
+    /// What the other half holds is durable elsewhere.
+    fn journal_clear_other(&mut self);
+}
+
+/// The half has no room for the entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalFull;
+
+/// All that an arena is to rooms that never touch the kernel.
+pub trait Arena: LogRing + Pool + Journal {}
+
+impl<T: LogRing + Pool + Journal> Arena for T {}
+
+/// Where the bytes of a request lie while its turn lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In the receive buffer that the kernel filled.
+    Buffer(BufferId),
+    /// In memory of ours: a frame put together from several buffers, or one that waited.
+    Held(u32),
+}
+
+/// A range of bytes in a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub source: Source,
+    pub start: u32,
+    pub len: u32,
+}
+
+/// Resolves the sources of this turn.
+pub trait Frames {
+    /// All bytes of `source`.
+    fn source(&self, source: Source) -> &[u8];
+
+    /// The bytes of `span`.
+    fn span(&self, span: Span) -> &[u8] {
+        &self.source(span.source)[span.start as usize..][..span.len as usize]
+    }
+}

@@ -2,6 +2,7 @@
 //! which rooms that never meet speak of the same memory.
 
 pub mod checksum;
+pub mod connection;
 pub mod limits;
 pub mod memory;
 pub mod offset;
@@ -9,5 +10,6 @@ pub mod outgoing;
 pub mod properties;
 pub mod time;
 
+pub use connection::ConnId;
 pub use offset::{LogOffset, QueueOffset};
 pub use time::Now;

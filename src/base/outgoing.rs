@@ -36,6 +36,20 @@ impl Piece {
 }
 
 impl Outgoing {
+    /// Lets `write` append own bytes, and counts them in. Neighbouring own bytes
+    /// become one piece.
+    pub fn write<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        let start = self.bytes.len();
+        let result = write(&mut self.bytes);
+        let grown = (self.bytes.len() - start) as u32;
+        match self.pieces.last_mut() {
+            _ if grown == 0 => {}
+            Some(Piece::Own { len, .. }) => *len += grown,
+            _ => self.pieces.push(Piece::Own { start: start as u32, len: grown }),
+        }
+        result
+    }
+
     /// Bytes that leave in all.
     pub fn len(&self) -> usize {
         self.pieces.iter().map(|piece| piece.len() as usize).sum()
