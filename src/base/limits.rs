@@ -69,3 +69,11 @@ pub const HOLD_MS_MAX: i64 = 25_000;
 /// A client that has sent no heartbeat for this time has left its groups.
 /// RocketMQ's channel expiry.
 pub const MEMBER_EXPIRY_US: u64 = 120 * 1_000_000;
+/// Fields of a request's header; beyond it the connection closes. Real requests stay below 25.
+pub const EXT_FIELDS_MAX: usize = 48;
+
+/// Nesting of unknown values in a JSON header; beyond it the connection closes.
+pub const HEADER_DEPTH_MAX: usize = 32;
+
+/// The remark of a reply; beyond it the text is cut. It may repeat what a peer sent.
+pub const REMARK_BYTES_MAX: usize = 4096;

@@ -1,1 +1,27 @@
-//! (being built)
+//! The remoting protocol of RocketMQ: bytes to typed requests and back.
+//!
+//! Decides how every byte is read and written, and nothing of what a request means.
+//! No sockets, no clock. Reading order: `frame` draws one frame out of a stream,
+//! `request` decodes its header, `ext` holds the header's fields, `reply` writes
+//! frames; `send`, `pull` and `headers` give fields types, `body` the JSON bodies,
+//! `message` reads stored messages.
+//!
+//! What lies on the way of sends and pulls (frame, header, fields, replies) allocates
+//! nothing and is our own; bodies off that way use serde.
+
+pub mod code;
+pub mod ext;
+pub mod frame;
+pub mod language;
+pub mod reply;
+pub mod request;
+
+mod binary;
+mod json;
+mod text;
+
+pub use ext::{ExtFields, Field, FieldError, Value};
+pub use frame::{Codec, FrameError, Prefix, parse_prefix};
+pub use language::Language;
+pub use reply::FrameWriter;
+pub use request::{HeaderError, Request};
