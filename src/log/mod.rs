@@ -1,1 +1,24 @@
-//! (being built)
+//! CommitLog: the truth of a shard. It decides where records lie, when write groups
+//! close, what is written and flushed, and how far acknowledgements may go; an engine
+//! performs it. The bytes are told in `FORMAT.md`.
+//!
+//! Reading order: [`record`] and [`footer`] are the bytes, [`segment`] the files,
+//! [`commit_log`] the life of a running log, [`watermarks`] and [`policy`] its rules;
+//! `run_mark`, `recovery`, `scan` and `replay` bring it back after any end, and
+//! `retention` lets old segments go.
+
+pub mod commit_log;
+mod flush;
+pub mod footer;
+mod groups;
+pub mod policy;
+pub mod record;
+pub mod segment;
+pub mod watermarks;
+
+pub use commit_log::{Appended, CommitLog, Failure, LogConfig, LogIntent, LogStart, NoRoom, OpId};
+pub use footer::ChainEnd;
+pub use policy::{AckLevel, FlushMethod};
+pub use record::{NewRecord, RecordError, RecordView, Stored};
+pub use segment::Geometry;
+pub use watermarks::Watermarks;

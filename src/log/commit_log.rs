@@ -1,0 +1,661 @@
+//! A running CommitLog. One turn of its shard goes:
+//!
+//! 1. [`CommitLog::room_for`] all records of the turn; without room the turn's sends wait.
+//! 2. [`CommitLog::begin_batch`], one [`CommitLog::append`] per record in stored order,
+//!    [`CommitLog::end_batch`]: the records are sealed and the published edge moves.
+//! 3. [`CommitLog::demand`] if somebody waits for more than *appended*.
+//! 4. [`CommitLog::poll`]: groups close, intents come out.
+//!
+//! Completions come back by `on_…`, in any order. Nothing allocates per message.
+//!
+//! **Who reclaims the ring.** The store, since it alone knows the pins: before a batch
+//! it asks [`CommitLog::reclaim_edge`], lowers the answer to its lowest pin and calls
+//! `ring.reclaim`. This room never does.
+
+use std::fmt;
+
+use crate::base::checksum::chained_crc;
+use crate::base::limits::BLOCK_BYTES;
+use crate::base::memory::LogRing;
+use crate::base::{LogOffset, Now};
+
+use super::flush::Flush;
+use super::footer::{ChainEnd, Footer};
+use super::groups::{Group, Groups, check_write};
+use super::policy::{
+    AckLevel, FlushMethod, GROUP_AGE_MAX_US, GROUP_AGE_SOME_US, GROUP_BYTES_ENOUGH,
+    GROUP_BYTES_MAX, GROUP_BYTES_SOME, GROUPS_IN_FLIGHT_FLUSHED_MAX, GROUPS_IN_FLIGHT_MAX,
+    UNFLUSHED_BYTES_MAX, batch_share, unwritten_max,
+};
+use super::record::{NewRecord, Placement, blank_record};
+use super::segment::{Geometry, ReadySegments};
+use super::watermarks::Watermarks;
+
+/// The CommitLog of one shard.
+#[derive(Debug)]
+pub struct CommitLog {
+    geometry: Geometry,
+    life: u64,
+    ring_bytes: u64,
+    marks: Watermarks,
+    running: RunningGroup,
+    batch: Option<Batch>,
+    groups: Groups,
+    flush: Flush,
+    ready: ReadySegments,
+    last_store_ms: i64,
+    next_op: u64,
+    failure: Option<Failure>,
+    stop: Stop,
+    stats: LogStats,
+}
+
+/// What stays the same while the process lives.
+#[derive(Clone, Copy, Debug)]
+pub struct LogConfig {
+    pub geometry: Geometry,
+    pub flush_method: FlushMethod,
+    /// This life's number, as in its run mark.
+    pub life: u64,
+}
+
+/// Where the log goes on. After recovery all of it below `chain.at` is durable.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogStart {
+    pub chain: ChainEnd,
+    /// The latest store time of any record.
+    pub last_store_ms: i64,
+    /// Segments that begin before this one's base are prepared, from the one that
+    /// holds `chain.at` on.
+    pub ready_end: LogOffset,
+}
+
+/// One operation of the disk, named to its completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OpId(pub u64);
+
+/// What the engine shall do. Ranges are block aligned and inside one segment; bytes
+/// are those of the ring at the same offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogIntent {
+    /// Write; `durable`: so that it survives a power cut when it completes.
+    Write { op: OpId, at: LogOffset, len: u32, durable: bool },
+    /// fdatasync the segment with this base.
+    Sync { op: OpId, segment: LogOffset },
+    /// Make the segment ready: final size, written extents, its name, all durable.
+    PrepareSegment { base: LogOffset },
+}
+
+/// Where a record lies now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub at: LogOffset,
+    pub len: u32,
+    pub store_ms: i64,
+}
+
+/// Why a batch cannot be appended now. All but the last two pass by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoom {
+    /// The disk is behind, or readers hold the ring.
+    ArenaFull,
+    /// The batch needs a segment that is not prepared yet.
+    SegmentNotReady,
+    /// The log has failed for good.
+    Failed(Failure),
+    /// The log is being closed.
+    Stopping,
+}
+
+/// The write or flush that ended this log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    Write { at: LogOffset, len: u32, cause: Cause },
+    Sync { segment: LogOffset, cause: Cause },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    Errno(i32),
+    /// The kernel wrote less than it was given.
+    Short {
+        done: u32,
+    },
+}
+
+/// Counters for the metrics; they only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStats {
+    pub records: u64,
+    pub record_bytes: u64,
+    pub groups: u64,
+    pub writes: u64,
+    pub written_bytes: u64,
+    pub syncs: u64,
+}
+
+/// The group that takes appends.
+#[derive(Debug)]
+struct RunningGroup {
+    /// Where it begins, and what it goes on from.
+    from: ChainEnd,
+    /// CRC of its records below the appended edge, seeded.
+    crc: u32,
+    /// When its first record came.
+    since_us: u64,
+    /// The highest level that somebody waits for.
+    demand: AckLevel,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Batch {
+    head: LogOffset,
+    end: LogOffset,
+    store_ms: i64,
+}
+
+/// The way to a clean stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    No,
+    /// The last group is being closed and written.
+    Draining,
+    /// The zero block behind the log's end is being written.
+    ZeroBlock(OpId),
+    /// All is being flushed.
+    Flushing,
+    /// The segment with the zero block is being flushed.
+    LastSync(OpId),
+    Done,
+}
+
+/// Where a batch would go.
+struct Way {
+    /// The running group closes first.
+    close: bool,
+    /// … as the last of its segment.
+    leave_segment: bool,
+    /// Where the batch begins.
+    at: LogOffset,
+    /// Where its group could be closed, at the latest.
+    group_end: LogOffset,
+}
+
+impl CommitLog {
+    /// Goes on at `start`; `ring` must be empty and begin there.
+    pub fn new(config: LogConfig, start: LogStart, ring: &dyn LogRing) -> Self {
+        let at = start.chain.at;
+        assert_eq!(ring.sealed(), at, "the ring goes on where the log does");
+        assert_eq!(at, at.align_down(BLOCK_BYTES), "a group begins at a block's edge");
+        assert!(config.life >= start.chain.life, "lives are counted upwards");
+        Self {
+            geometry: config.geometry,
+            life: config.life,
+            ring_bytes: ring.size(),
+            marks: Watermarks::at(at),
+            running: RunningGroup::new(start.chain),
+            batch: None,
+            groups: Groups::default(),
+            flush: Flush::new(config.geometry, config.flush_method, start.chain),
+            ready: ReadySegments::new(config.geometry, at, start.ready_end),
+            last_store_ms: start.last_store_ms,
+            next_op: 0,
+            failure: None,
+            stop: Stop::No,
+            stats: LogStats::default(),
+        }
+    }
+
+    // ----- Appending ---------------------------------------------------------------
+
+    /// The most that one batch may hold. A turn with more makes several.
+    pub fn batch_bytes_max(&self) -> u64 {
+        let group = (GROUP_BYTES_MAX - 2 * BLOCK_BYTES).min(self.geometry.records_bytes_max());
+        group.min(batch_share(self.ring_bytes))
+    }
+
+    /// Whether a batch of `total` bytes can be appended now.
+    pub fn room_for(&self, total: u64, ring: &dyn LogRing) -> Result<(), NoRoom> {
+        if let Some(failure) = self.failure {
+            return Err(NoRoom::Failed(failure));
+        }
+        if self.stop != Stop::No {
+            return Err(NoRoom::Stopping);
+        }
+        let way = self.way_for(total);
+        if !self.ready.is_ready(way.at) {
+            return Err(NoRoom::SegmentNotReady);
+        }
+        let unwritten = way.group_end - self.marks.written();
+        let end = ring.reclaimed() + self.ring_bytes;
+        if unwritten > unwritten_max(self.ring_bytes) || way.group_end > end {
+            return Err(NoRoom::ArenaFull);
+        }
+        Ok(())
+    }
+
+    /// Up to where the store should reclaim the ring, pins permitting, so that a batch
+    /// of `total` bytes finds room: not more than needed, since the ring is also the
+    /// cache of the log's tail, and never above what is written.
+    pub fn reclaim_edge(&self, total: u64) -> LogOffset {
+        let ahead = self.ring_bytes / 8;
+        let wanted = self.way_for(total).group_end.0 + ahead;
+        let edge = wanted.saturating_sub(self.ring_bytes);
+        LogOffset(edge).align_up(BLOCK_BYTES).min(self.marks.written())
+    }
+
+    /// Begins a batch of exactly `total` bytes, for which there is room. It will lie
+    /// inside one write group.
+    pub fn begin_batch(&mut self, total: u64, now: Now, ring: &mut dyn LogRing) {
+        assert!(self.batch.is_none() && self.failure.is_none() && self.stop == Stop::No);
+        assert!(total <= self.batch_bytes_max(), "a batch larger than a group may be");
+        let way = self.way_for(total);
+        if way.close {
+            self.close_group(way.leave_segment, ring);
+        }
+        if self.running_len() == 0 {
+            self.running.since_us = now.mono_us;
+        }
+        self.ready.enter(way.at);
+        assert!(self.ready.is_ready(way.at), "room_for has promised the segment");
+        let head = self.marks.appended();
+        assert_eq!(head, way.at);
+        // Replies and searches rely on store times that never go back.
+        self.last_store_ms = self.last_store_ms.max(now.unix_ms);
+        self.batch = Some(Batch { head, end: head + total, store_ms: self.last_store_ms });
+    }
+
+    /// Places one record of the batch and encodes it there.
+    pub fn append(&mut self, ring: &mut dyn LogRing, record: &NewRecord<'_>) -> Appended {
+        let batch = self.batch.as_mut().expect("append happens inside a batch");
+        let (at, len) = (batch.head, record.stored_len());
+        assert!(at + len as u64 <= batch.end, "a batch holds what it was begun for");
+        let placement = Placement { at, store_ms: batch.store_ms };
+        record.encode(placement, ring.writable(at, len));
+        batch.head = at + len as u64;
+        self.stats.records += 1;
+        Appended { at, len: len as u32, store_ms: batch.store_ms }
+    }
+
+    /// Ends the batch: its records will never change, and survive this process.
+    pub fn end_batch(&mut self, ring: &mut dyn LogRing) {
+        let batch = self.batch.take().expect("a batch was begun");
+        assert_eq!(batch.head, batch.end, "a batch holds what it was begun for");
+        let from = self.marks.appended();
+        let len = batch.end - from;
+        ring.seal(batch.end);
+        self.running.crc = chained_crc(self.running.crc, ring.readable(from, len as usize));
+        self.stats.record_bytes += len;
+        self.marks.advance_appended(batch.end);
+        ring.publish(batch.end);
+    }
+
+    /// Somebody waits until all that is appended reaches `level`: the running group
+    /// closes at the end of this turn, as far as groups in flight allow.
+    pub fn demand(&mut self, level: AckLevel) {
+        assert!(self.batch.is_none(), "a demand follows the batch it is for");
+        if self.running_len() > 0 {
+            self.running.demand = self.running.demand.max(level);
+        } else if level == AckLevel::Flushed {
+            self.flush.want(self.marks.appended());
+        }
+    }
+
+    // ----- Turning -----------------------------------------------------------------
+
+    /// Once per turn, after its batch: closes groups and says what is to be done.
+    pub fn poll(&mut self, now: Now, ring: &mut dyn LogRing, out: &mut Vec<LogIntent>) {
+        assert!(self.batch.is_none(), "a batch ends before its turn does");
+        if self.failure.is_some() {
+            return;
+        }
+        if self.close_is_due(now) {
+            self.close_group(false, ring);
+        }
+        if self.stop != Stop::No {
+            self.go_on_stopping(ring, out);
+        }
+        self.issue_writes(now, out);
+        self.issue_sync(now, out);
+        if self.stop == Stop::No {
+            while let Some(base) = self.ready.request(now.mono_us) {
+                out.push(LogIntent::PrepareSegment { base });
+            }
+        }
+    }
+
+    /// When `poll` has something to do although nothing happens before.
+    pub fn next_deadline(&self) -> Option<u64> {
+        if self.failure.is_some() || self.stop == Stop::Done {
+            return None;
+        }
+        let close = (self.running_len() > 0 && self.may_close()).then(|| self.close_at_us());
+        let sync = self.flush.next_deadline(&self.marks);
+        let prepare = self.ready.next_deadline().filter(|_| self.stop == Stop::No);
+        [close, sync, prepare].into_iter().flatten().min()
+    }
+
+    /// A write has ended, with its byte count or an errno. `true`: watermarks moved.
+    pub fn on_written(&mut self, op: OpId, result: Result<u32, i32>) -> bool {
+        let before = self.marks;
+        if self.stop == Stop::ZeroBlock(op) {
+            match check_write(self.marks.appended(), BLOCK_BYTES as u32, result) {
+                Ok(()) => self.stop = Stop::Flushing,
+                Err(failure) => self.fail(failure),
+            }
+            return false;
+        }
+        if let Err(failure) = self.groups.on_written(op, result) {
+            self.fail(failure);
+        }
+        if self.failure.is_some() {
+            return false;
+        }
+        while let Some(group) = self.groups.pop_written() {
+            self.marks.advance_written(group.chain.at);
+            self.flush.on_group_written(&group, &mut self.marks);
+        }
+        self.marks != before
+    }
+
+    /// An fdatasync has ended. `true`: watermarks moved.
+    pub fn on_synced(&mut self, op: OpId, result: Result<(), i32>) -> bool {
+        let before = self.marks;
+        if self.stop == Stop::LastSync(op) {
+            match result {
+                Ok(()) => self.stop = Stop::Done,
+                Err(errno) => {
+                    let segment = self.geometry.base(self.marks.appended());
+                    self.fail(Failure::Sync { segment, cause: Cause::Errno(errno) });
+                }
+            }
+            return false;
+        }
+        if self.failure.is_some() {
+            return false; // Late news of a log that has ended.
+        }
+        if let Err(failure) = self.flush.on_synced(op, result, &mut self.marks) {
+            self.fail(failure);
+        }
+        self.marks != before
+    }
+
+    /// The segment at `base` is prepared.
+    pub fn on_segment_ready(&mut self, base: LogOffset) {
+        self.ready.on_ready(base);
+    }
+
+    /// The segment at `base` could not be prepared; it is asked for again later.
+    pub fn on_segment_unavailable(&mut self, base: LogOffset, now: Now) {
+        self.ready.on_unavailable(base, now.mono_us);
+    }
+
+    // ----- Stopping ----------------------------------------------------------------
+
+    /// Begins a clean stop: the last group is closed, a zero block written behind it, so
+    /// that Apache's own store stops there in a recycled segment too, and all flushed.
+    pub fn close(&mut self) {
+        if self.stop == Stop::No {
+            self.stop = Stop::Draining;
+        }
+    }
+
+    /// Whether the stop that `close` began is complete.
+    pub fn is_closed(&self) -> bool {
+        self.stop == Stop::Done
+    }
+
+    // ----- Asking ------------------------------------------------------------------
+
+    pub fn watermarks(&self) -> Watermarks {
+        self.marks
+    }
+
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// What ended this log, if anything did.
+    pub fn failed(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// A chain end at or below *flushed*, the newest that is known: where a scan may
+    /// begin once everything derived is durable up to there. After a clean stop, the end.
+    pub fn checkpoint(&self) -> ChainEnd {
+        self.flush.chain()
+    }
+
+    pub fn last_store_ms(&self) -> i64 {
+        self.last_store_ms
+    }
+
+    /// Operations that the engine has not yet completed.
+    pub fn ops_in_flight(&self) -> usize {
+        let last = matches!(self.stop, Stop::ZeroBlock(_) | Stop::LastSync(_));
+        self.groups.writes_in_flight() + usize::from(self.flush.is_syncing()) + usize::from(last)
+    }
+
+    /// Segments prepared beyond the current one.
+    pub fn segments_ready_ahead(&self) -> usize {
+        self.ready.ready_ahead()
+    }
+
+    pub fn stats(&self) -> LogStats {
+        self.stats
+    }
+
+    // ----- How it is done ----------------------------------------------------------
+
+    fn running_len(&self) -> u64 {
+        self.marks.appended() - self.running.from.at
+    }
+
+    /// Where a batch of `total` bytes goes: into the running group, into a new one, or
+    /// into the next segment.
+    fn way_for(&self, total: u64) -> Way {
+        let mut way = Way {
+            close: false,
+            leave_segment: false,
+            at: self.marks.appended(),
+            group_end: LogOffset(0),
+        };
+        let start = self.running.from.at;
+        let grows_too_long = self.geometry.footer_end(way.at + total) - start > GROUP_BYTES_MAX;
+        if self.running_len() > 0 && grows_too_long {
+            way.close = true;
+            way.at = self.end_of_closed(false).1;
+        }
+        if !self.geometry.fits(way.at, way.at + total) {
+            way.close = true;
+            way.leave_segment = true;
+            way.at = self.geometry.end(start);
+        }
+        let end = self.geometry.footer_end(way.at + total);
+        let last = self.geometry.must_be_last(way.at, end);
+        way.group_end = if last { self.geometry.end(way.at) } else { end };
+        way
+    }
+
+    /// Where the running group's footer would end and the next group begin.
+    fn end_of_closed(&self, leave_segment: bool) -> (LogOffset, LogOffset) {
+        let end = self.geometry.footer_end(self.marks.appended());
+        let start = self.running.from.at;
+        match leave_segment || self.geometry.must_be_last(start, end) {
+            true => (end, self.geometry.end(start)),
+            false => (end, end),
+        }
+    }
+
+    /// Writes footer and blank record into the ring and hands the group over to be
+    /// written. The published edge moves before any of it can reach the disk, so that a
+    /// start never finds more on disk than the edge covers.
+    fn close_group(&mut self, leave_segment: bool, ring: &mut dyn LogRing) {
+        let records_end = self.marks.appended();
+        let start = self.running.from.at;
+        let (footer_end, next) = self.end_of_closed(leave_segment);
+        let mut footer = Footer {
+            start,
+            records_end,
+            end: footer_end,
+            sequence: self.running.from.sequence + 1,
+            life: self.life,
+            flushed: self.marks.flushed(),
+            store_ms: self.last_store_ms,
+            seed: self.running.from.crc,
+            crc: 0,
+            last_of_segment: next != footer_end,
+        };
+        footer.crc = footer.group_crc(self.running.crc);
+        footer.encode(ring.writable(records_end, footer.len()));
+        let mut write_end = footer_end;
+        if footer.last_of_segment {
+            write_end = footer_end + BLOCK_BYTES;
+            let block = ring.writable(footer_end, BLOCK_BYTES as usize);
+            block.fill(0);
+            let blank = blank_record((next - footer_end) as u32);
+            block[..blank.len()].copy_from_slice(&blank);
+        }
+        ring.seal(next);
+        self.marks.advance_appended(next);
+        ring.publish(next);
+
+        let chain = ChainEnd::behind(&footer, next);
+        let flushed = self.running.demand == AckLevel::Flushed;
+        let durable = flushed && self.flush.method == FlushMethod::Dsync;
+        if flushed {
+            self.flush.want(next);
+        }
+        self.flush.groups_since_sync += 1;
+        self.groups.push(Group { start, write_end, chain, durable });
+        self.running = RunningGroup::new(chain);
+        self.stats.groups += 1;
+    }
+
+    /// Whether the groups in flight leave room for one more.
+    fn may_close(&self) -> bool {
+        if self.running.demand < AckLevel::Flushed {
+            return self.groups.len() < GROUPS_IN_FLIGHT_MAX;
+        }
+        // While an fdatasync runs, one group at most is made ready for the next.
+        let gathered = self.flush.method == FlushMethod::Fdatasync
+            && self.flush.is_syncing()
+            && self.flush.groups_since_sync > 0;
+        self.groups.len() < GROUPS_IN_FLIGHT_FLUSHED_MAX && !gathered
+    }
+
+    /// When the running group is to close; it holds something.
+    fn close_at_us(&self) -> u64 {
+        let len = self.running_len();
+        let age = match self.running.demand {
+            AckLevel::Written | AckLevel::Flushed => 0,
+            AckLevel::Appended if len >= GROUP_BYTES_ENOUGH => 0,
+            AckLevel::Appended if len >= GROUP_BYTES_SOME => GROUP_AGE_SOME_US,
+            AckLevel::Appended => GROUP_AGE_MAX_US,
+        };
+        self.running.since_us + age
+    }
+
+    fn close_is_due(&self, now: Now) -> bool {
+        if self.running_len() == 0 {
+            return false;
+        }
+        self.stop != Stop::No || (self.may_close() && now.mono_us >= self.close_at_us())
+    }
+
+    fn issue_writes(&mut self, now: Now, out: &mut Vec<LogIntent>) {
+        let limit = self.marks.flushed() + UNFLUSHED_BYTES_MAX;
+        loop {
+            let op = OpId(self.next_op);
+            let Some((at, len, durable)) = self.groups.next_write(op, limit, now.mono_us) else {
+                return;
+            };
+            self.next_op += 1;
+            self.stats.writes += 1;
+            self.stats.written_bytes += u64::from(len);
+            if !durable {
+                self.flush.on_plain_issued(now.mono_us);
+            }
+            out.push(LogIntent::Write { op, at, len, durable });
+        }
+    }
+
+    fn issue_sync(&mut self, now: Now, out: &mut Vec<LogIntent>) {
+        let op = OpId(self.next_op);
+        let since = self.groups.plain_since();
+        if let Some(segment) = self.flush.start_sync(op, now.mono_us, &self.marks, since) {
+            self.next_op += 1;
+            self.stats.syncs += 1;
+            out.push(LogIntent::Sync { op, segment });
+        }
+    }
+
+    fn go_on_stopping(&mut self, ring: &mut dyn LogRing, out: &mut Vec<LogIntent>) {
+        let end = self.marks.appended();
+        self.flush.want(end);
+        match self.stop {
+            Stop::Draining if self.groups.is_empty() && !self.ready.is_ready(end) => {
+                // No segment is there that could hold a stale record behind the end.
+                self.stop = Stop::Flushing;
+            }
+            Stop::Draining if self.groups.is_empty() => {
+                if end + BLOCK_BYTES > ring.reclaimed() + self.ring_bytes {
+                    return; // The store reclaims what is written by now.
+                }
+                ring.writable(end, BLOCK_BYTES as usize).fill(0);
+                ring.seal(end + BLOCK_BYTES);
+                let op = self.take_op();
+                self.stop = Stop::ZeroBlock(op);
+                let len = BLOCK_BYTES as u32;
+                out.push(LogIntent::Write { op, at: end, len, durable: false });
+            }
+            Stop::Flushing if self.marks.flushed() == end && !self.ready.is_ready(end) => {
+                self.stop = Stop::Done;
+            }
+            Stop::Flushing if self.marks.flushed() == end => {
+                let op = self.take_op();
+                self.stop = Stop::LastSync(op);
+                out.push(LogIntent::Sync { op, segment: self.geometry.base(end) });
+            }
+            _ => {}
+        }
+    }
+
+    fn take_op(&mut self) -> OpId {
+        let op = OpId(self.next_op);
+        self.next_op += 1;
+        op
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        // The first one counts: what follows is mostly its echo.
+        self.failure.get_or_insert(failure);
+    }
+}
+
+impl RunningGroup {
+    fn new(from: ChainEnd) -> Self {
+        Self { from, crc: from.crc, since_us: 0, demand: AckLevel::Appended }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cause = match self {
+            Self::Write { at, len, cause } => {
+                write!(f, "write of {len} bytes at log offset {at}: ")?;
+                cause
+            }
+            Self::Sync { segment, cause } => {
+                write!(f, "fdatasync of segment {:020}: ", segment.0)?;
+                cause
+            }
+        };
+        match cause {
+            Cause::Errno(errno) => write!(f, "{}", std::io::Error::from_raw_os_error(*errno)),
+            Cause::Short { done } => write!(f, "only {done} bytes were written"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
