@@ -77,3 +77,34 @@ pub const HEADER_DEPTH_MAX: usize = 32;
 
 /// The remark of a reply; beyond it the text is cut. It may repeat what a peer sent.
 pub const REMARK_BYTES_MAX: usize = 4096;
+/// Read or write queues of a topic; beyond it the topic is refused. RocketMQ's own
+/// tools use up to 1024 (BenchmarkTest).
+pub const QUEUES_OF_TOPIC_MAX: u32 = 65_536;
+
+/// Shards of a data directory.
+pub const SHARDS_MAX: u16 = 64;
+
+/// An arena is registered with the ring as one buffer, which the kernel bounds.
+pub const ARENA_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// The arena's unit: a huge page.
+pub const ARENA_UNIT_BYTES: u64 = 2 * 1024 * 1024;
+
+/// Of the memory that the process may use, arenas together take at most this part.
+pub const ARENA_MEMORY_DIVISOR: u64 = 8;
+
+/// A data directory's segment takes at most this part of the free space per shard.
+pub const SEGMENT_SPACE_DIVISOR: u64 = 32;
+
+/// Segments that are kept ready ahead of the log, per shard.
+pub const READY_SEGMENTS: usize = 2;
+
+/// Jobs of one shard that its helper holds; beyond it the shard waits for one to end.
+pub const HELPER_JOBS_OF_SHARD_MAX: usize = 16;
+
+/// Bytes of one read of an index run.
+pub const INDEX_READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Metadata changes that wait for their transaction; beyond it they are refused as busy.
+pub const METADATA_BACKLOG_MAX: usize = 4096;
+/// Metadata changes of one transaction.
+pub const METADATA_CHANGES_OF_COMMIT_MAX: usize = 1024;

@@ -1,15 +1,22 @@
 //! Words that all rooms share: positions, bounds, checksums, and the traits by
 //! which rooms that never meet speak of the same memory.
 
+pub mod ack;
 pub mod checksum;
 pub mod connection;
+pub mod group;
 pub mod limits;
 pub mod memory;
+pub mod names;
 pub mod offset;
+pub mod options;
 pub mod outgoing;
 pub mod properties;
 pub mod time;
+pub mod topic;
 
 pub use connection::ConnId;
+pub use ack::AckLevel;
 pub use offset::{LogOffset, QueueOffset};
 pub use time::Now;
+pub use topic::TopicId;
