@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::request::HeaderError;
-use super::text::{parse_decimal, unescape};
+use super::text::{escape_into, parse_decimal, unescape};
 use crate::base::limits::EXT_FIELDS_MAX;
 
 /// The `extFields` of a header, as places in its bytes.
@@ -131,7 +131,7 @@ impl<'a> Value<'a> {
     }
 
     /// A text without escapes, for building typed headers.
-    pub fn of(text: &'a str) -> Self {
+    pub const fn of(text: &'a str) -> Self {
         Self { raw: text.as_bytes(), escaped: false }
     }
 
@@ -156,6 +156,15 @@ impl<'a> Value<'a> {
             unescape(self.raw, |piece| out.extend_from_slice(piece));
         } else {
             out.extend_from_slice(self.raw);
+        }
+    }
+
+    /// Appends the text as the inside of a JSON string.
+    pub(super) fn append_escaped_to(&self, out: &mut Vec<u8>) {
+        if self.escaped {
+            out.extend_from_slice(self.raw);
+        } else {
+            escape_into(out, self.raw);
         }
     }
 

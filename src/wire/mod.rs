@@ -12,16 +12,22 @@
 pub mod code;
 pub mod ext;
 pub mod frame;
+pub mod headers;
 pub mod language;
+pub mod pull;
 pub mod reply;
 pub mod request;
+pub mod send;
 
 mod binary;
 mod json;
+mod slots;
 mod text;
 
 pub use ext::{ExtFields, Field, FieldError, Value};
 pub use frame::{Codec, FrameError, Prefix, parse_prefix};
 pub use language::Language;
+pub use pull::{PullReply, PullRequest};
 pub use reply::FrameWriter;
 pub use request::{HeaderError, Request};
+pub use send::{BatchEntries, BatchEntry, BatchError, SendReply, SendRequest};

@@ -4,6 +4,7 @@
 //! pieces are copied, not formatted, and nothing else is allocated.
 
 use super::code::response;
+use super::ext::Value;
 use super::frame::{Codec, PREFIX_BYTES};
 use super::text::{escape_into, push_decimal};
 use crate::base::limits::{FRAME_BYTES_MAX, REMARK_BYTES_MAX};
@@ -88,7 +89,7 @@ impl<'o> FrameWriter<'o> {
         match self.codec {
             Codec::Json => {
                 self.out.extend_from_slice(b",\"remark\":\"");
-                escape_into(self.out, text);
+                escape_into(self.out, text.as_bytes());
                 self.out.push(b'"');
             }
             Codec::Binary => {
@@ -107,13 +108,33 @@ impl<'o> FrameWriter<'o> {
         match self.codec {
             Codec::Json => {
                 self.json_key(key);
-                escape_into(self.out, value);
+                escape_into(self.out, value.as_bytes());
                 self.out.push(b'"');
             }
             Codec::Binary => {
                 self.binary_key(key);
                 self.out.extend_from_slice(&(value.len() as u32).to_be_bytes());
                 self.out.extend_from_slice(value.as_bytes());
+            }
+        }
+        self
+    }
+
+    /// A field taken from another header, as it lies there where both are JSON.
+    pub fn field_value(&mut self, key: &str, value: Value<'_>) -> &mut Self {
+        self.open_fields();
+        match self.codec {
+            Codec::Json => {
+                self.json_key(key);
+                value.append_escaped_to(self.out);
+                self.out.push(b'"');
+            }
+            Codec::Binary => {
+                self.binary_key(key);
+                let length_at = self.out.len();
+                self.out.extend_from_slice(&[0; 4]);
+                value.append_to(self.out);
+                patch_length(self.out, length_at);
             }
         }
         self
@@ -220,7 +241,7 @@ impl<'o> FrameWriter<'o> {
 
     fn json_key(&mut self, key: &str) {
         self.out.push(b'"');
-        escape_into(self.out, key);
+        escape_into(self.out, key.as_bytes());
         self.out.extend_from_slice(b"\":\"");
     }
 

@@ -97,9 +97,9 @@ pub(super) fn code_unit(digits: &[u8]) -> Option<(u16, &[u8])> {
     Some((unit, rest))
 }
 
-/// Appends `text` as the inside of a JSON string.
-pub(super) fn escape_into(out: &mut Vec<u8>, text: &str) {
-    let mut rest = text.as_bytes();
+/// Appends `text`, which is UTF-8, as the inside of a JSON string.
+pub(super) fn escape_into(out: &mut Vec<u8>, text: &[u8]) {
+    let mut rest = text;
     loop {
         let plain = plain_prefix(rest);
         out.extend_from_slice(&rest[..plain]);
@@ -230,7 +230,7 @@ mod tests {
             let text: String =
                 (0..len).map(|_| char::from_u32(rng.random_range(0..0x300)).unwrap()).collect();
             let mut json = b"\"".to_vec();
-            escape_into(&mut json, &text);
+            escape_into(&mut json, text.as_bytes());
             json.push(b'"');
             assert_eq!(serde_json::from_slice::<String>(&json).unwrap(), text);
         }
