@@ -63,8 +63,6 @@ pub struct LogConfig {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LogStart {
     pub chain: ChainEnd,
-    /// The latest store time of any record.
-    pub last_store_ms: i64,
     /// Segments that begin before this one's base are prepared, from the one that
     /// holds `chain.at` on.
     pub ready_end: LogOffset,
@@ -198,7 +196,7 @@ impl CommitLog {
             groups: Groups::default(),
             flush: Flush::new(config.geometry, config.flush_method, start.chain),
             ready: ReadySegments::new(config.geometry, at, start.ready_end),
-            last_store_ms: start.last_store_ms,
+            last_store_ms: start.chain.store_ms,
             next_op: 0,
             failure: None,
             stop: Stop::No,

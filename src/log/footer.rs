@@ -173,6 +173,9 @@ impl Footer {
         let records_end = start.checked_add(u64::from(u32_at(12)))?;
         let len = usize::try_from(end.checked_sub(records_end)?).ok()?;
         let aligned = start.is_multiple_of(BLOCK_BYTES) && end.is_multiple_of(BLOCK_BYTES);
+        if u64_at(40) > start {
+            return None; // Nothing that the group holds was flushed before it was written.
+        }
         if !aligned || !(FOOTER_BYTES_MIN..=FOOTER_BYTES_MAX).contains(&len) {
             return None;
         }
@@ -201,12 +204,40 @@ pub struct ChainEnd {
     /// The last group's sequence and life.
     pub sequence: u64,
     pub life: u64,
+    /// The latest store time of any record before.
+    pub store_ms: i64,
 }
+
+/// Bytes of an encoded chain end.
+pub const CHAIN_END_BYTES: usize = 36;
 
 impl ChainEnd {
     /// The chain's end behind `footer`; `next` is where the following group begins.
     pub fn behind(footer: &Footer, next: LogOffset) -> Self {
-        Self { at: next, crc: footer.crc, sequence: footer.sequence, life: footer.life }
+        let Footer { crc, sequence, life, store_ms, .. } = *footer;
+        Self { at: next, crc, sequence, life, store_ms }
+    }
+
+    /// As run marks hold it, and checkpoints may. Whoever keeps it adds a checksum.
+    pub fn encode(&self) -> [u8; CHAIN_END_BYTES] {
+        let mut out = [0; CHAIN_END_BYTES];
+        out[0..8].copy_from_slice(&self.at.0.to_be_bytes());
+        out[8..16].copy_from_slice(&self.sequence.to_be_bytes());
+        out[16..24].copy_from_slice(&self.life.to_be_bytes());
+        out[24..32].copy_from_slice(&self.store_ms.to_be_bytes());
+        out[32..36].copy_from_slice(&self.crc.to_be_bytes());
+        out
+    }
+
+    pub fn decode(bytes: &[u8; CHAIN_END_BYTES]) -> Self {
+        let u64_at = |at: usize| u64::from_be_bytes(*bytes[at..].first_chunk().expect("in range"));
+        Self {
+            at: LogOffset(u64_at(0)),
+            sequence: u64_at(8),
+            life: u64_at(16),
+            store_ms: u64_at(24) as i64,
+            crc: u32::from_be_bytes(*bytes.last_chunk().expect("in range")),
+        }
     }
 
     /// Whether `footer` ends the group that goes on from here.

@@ -4,8 +4,8 @@
 //!
 //! Reading order: [`record`] and [`footer`] are the bytes, [`segment`] the files,
 //! [`commit_log`] the life of a running log, [`watermarks`] and [`policy`] its rules;
-//! `run_mark`, `recovery`, `scan` and `replay` bring it back after any end, and
-//! `retention` lets old segments go.
+//! [`run_mark`], [`recovery`], [`scan`] and [`replay`] bring it back after any end, and
+//! [`retention`] lets old segments go.
 
 pub mod commit_log;
 mod flush;
@@ -13,6 +13,11 @@ pub mod footer;
 mod groups;
 pub mod policy;
 pub mod record;
+pub mod recovery;
+pub mod replay;
+pub mod retention;
+pub mod run_mark;
+pub mod scan;
 pub mod segment;
 pub mod watermarks;
 
