@@ -108,3 +108,17 @@ pub const INDEX_READ_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const METADATA_BACKLOG_MAX: usize = 4096;
 /// Metadata changes of one transaction.
 pub const METADATA_CHANGES_OF_COMMIT_MAX: usize = 1024;
+/// Consecutive entries of one queue that an extent of the index holds at most: the unit
+/// of a checksum and of a cold read (64 KiB). A power of two.
+pub const INDEX_EXTENT_ENTRIES_MAX: u32 = 4096;
+
+/// Runs that may wait for the helper that writes them; beyond it sends are to wait.
+pub const INDEX_FROZEN_RUNS_MAX: usize = 8;
+
+/// Memories of written runs that are kept for later runs; further ones are freed.
+pub const INDEX_SPARE_RUNS_MAX: usize = 2;
+
+/// Cold entries that a shard keeps for readers of a backlog; the least recently used
+/// block goes first.
+pub const INDEX_COLD_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const INDEX_COLD_BLOCKS_MAX: usize = 1024;
