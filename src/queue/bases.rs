@@ -8,7 +8,8 @@
 
 use std::io::{self, Write};
 
-use super::format::{Directory, Header, POSITION_MAX, ReadAt, check_magic, crc, u32_at, u64_at};
+use super::file::{POSITION_MAX, ReadAt, check_magic, crc, u32_at, u64_at};
+use super::format::{Directory, Header};
 use super::{IndexError, QueueKey, TopicId};
 use crate::base::QueueOffset;
 
@@ -17,11 +18,6 @@ use crate::base::QueueOffset;
 pub struct Bases {
     /// Ascending by key, each once.
     rows: Vec<(QueueKey, QueueOffset)>,
-}
-
-/// The name of the table's file, beside those of the runs.
-pub fn bases_file_name() -> &'static str {
-    "bases"
 }
 
 const MAGIC: [u8; 8] = *b"RMQIBASE";

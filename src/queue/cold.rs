@@ -1,6 +1,8 @@
 //! Entries of written runs, which a helper reads for the shard: whole extents, checked.
 
-use super::format::{ReadAt, UNIT_BYTES, check_extent, parse_entry};
+use super::file::ReadAt;
+use super::format::{UNIT_BYTES, check_extent, encode_entry, parse_entry};
+use super::pool::RawEntry;
 use super::{Entry, IndexError, QueueKey};
 use crate::base::limits::INDEX_EXTENT_ENTRIES_MAX;
 use crate::base::{LogOffset, QueueOffset};
@@ -9,8 +11,10 @@ use crate::base::{LogOffset, QueueOffset};
 /// may have been unlinked meanwhile, and then the queue is to be asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColdRange {
-    /// The run, which names the file.
+    /// The run, which names the file: where its log range starts.
     pub run: LogOffset,
+    /// Where its log range ends.
+    pub run_end: LogOffset,
     pub key: QueueKey,
     /// Queue offset of the first entry.
     pub first: QueueOffset,
@@ -49,6 +53,37 @@ impl ColdBlock {
     /// What was read, if anything was.
     pub fn range(&self) -> Option<&ColdRange> {
         self.range.as_ref()
+    }
+
+    /// Makes the block of `range` from the log, where its file has turned out damaged:
+    /// from the entries of the range's queue that lie between `run` and `run_end`, in
+    /// order. False when they are not what the range says; then the log has lost some.
+    pub fn rebuild(
+        &mut self,
+        range: &ColdRange,
+        entries: impl IntoIterator<Item = (QueueOffset, Entry)>,
+    ) -> bool {
+        self.range = None;
+        self.bytes.clear();
+        let end = range.first + u64::from(range.count);
+        let mut expected = range.first;
+        for (offset, entry) in entries {
+            if offset < range.first || offset >= end {
+                continue;
+            }
+            let store_ms = entry.store_ms.max(range.base_ms); // As `append` raised it.
+            let entry = Entry { store_ms, ..entry };
+            let Some(raw) = RawEntry::encode(&entry, range.run, range.base_ms) else {
+                return false;
+            };
+            if offset != expected {
+                return false;
+            }
+            self.bytes.extend_from_slice(&encode_entry(raw));
+            expected = expected + 1;
+        }
+        self.range = (expected == end).then_some(*range);
+        self.range.is_some()
     }
 
     /// The `index`th entry of the range.

@@ -125,6 +125,7 @@ fn first_at(extents: &[Extent], offset: QueueOffset) -> usize {
 pub(super) fn cold_range(directory: &Directory, key: QueueKey, extent: &Extent) -> ColdRange {
     ColdRange {
         run: directory.start,
+        run_end: directory.end,
         key,
         first: extent.first,
         count: directory.count(extent.number),

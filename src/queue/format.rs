@@ -2,44 +2,13 @@
 
 use std::io::{self, Write};
 
+use super::file::{POSITION_MAX, ReadAt, check_magic, crc, u32_at, u64_at};
 use super::pool::RawEntry;
 use super::run::FrozenRun;
 use super::{IndexError, QueueKey, TopicId};
 use crate::base::checksum::chained_crc;
 use crate::base::limits::INDEX_EXTENT_ENTRIES_MAX;
 use crate::base::{LogOffset, QueueOffset};
-
-/// A file as helpers read it. The engine gives real ones, the simulator its own.
-pub trait ReadAt {
-    /// Fills `buf` from `position`; fewer bytes are an error.
-    fn read_exact_at(&self, buf: &mut [u8], position: u64) -> io::Result<()>;
-    /// The file's length.
-    fn file_bytes(&self) -> io::Result<u64>;
-}
-
-impl ReadAt for [u8] {
-    fn read_exact_at(&self, buf: &mut [u8], position: u64) -> io::Result<()> {
-        let bytes = usize::try_from(position).ok().and_then(|position| self.get(position..));
-        let bytes = bytes.and_then(|bytes| bytes.get(..buf.len()));
-        buf.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn file_bytes(&self) -> io::Result<u64> {
-        Ok(self.len() as u64)
-    }
-}
-
-/// The name of the file of the run that starts at `start`.
-pub fn run_file_name(start: LogOffset) -> String {
-    format!("{:020}", start.0)
-}
-
-/// Which run's file this is; `None` for files of another kind.
-pub fn parse_run_file_name(name: &str) -> Option<LogOffset> {
-    let digits = name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit());
-    if digits { name.parse().ok().map(LogOffset) } else { None }
-}
 
 /// What is kept in memory of a written run: sixteen bytes per extent.
 pub struct Directory {
@@ -70,8 +39,6 @@ const FOOTER_BYTES: usize = 32;
 /// An entry, and what follows the entries of an extent.
 pub(super) const UNIT_BYTES: usize = 16;
 const FIRST_UNIT: u32 = (HEADER_BYTES / UNIT_BYTES) as u32;
-/// Positions of logs and queues are Java longs.
-pub(super) const POSITION_MAX: u64 = i64::MAX as u64;
 
 impl Directory {
     /// Reads the directory of the run that `header` begins, not its entries, and calls
@@ -100,6 +67,9 @@ impl Directory {
             unit = end.ok_or(IndexError::Damaged { part: "directory row", position })?;
             directory.extents.push(extent);
             each(key, first, extent.count)?;
+        }
+        if byte_position(unit) != at {
+            return Err(IndexError::Damaged { part: "directory", position: at });
         }
         Ok(directory)
     }
@@ -273,7 +243,7 @@ fn extent_crc(first: QueueOffset, bytes: &[u8]) -> u32 {
     chained_crc(crc(&first.0.to_le_bytes()), bytes)
 }
 
-fn encode_entry(entry: RawEntry) -> [u8; UNIT_BYTES] {
+pub(super) fn encode_entry(entry: RawEntry) -> [u8; UNIT_BYTES] {
     let mut bytes = [0; UNIT_BYTES];
     bytes[..4].copy_from_slice(&entry.at.to_le_bytes());
     bytes[4..8].copy_from_slice(&entry.size.to_le_bytes());
@@ -329,28 +299,6 @@ fn check_footer(footer: &[u8], rows: &[u8], header: &Header) -> Result<(), Index
     Ok(())
 }
 
-pub(super) fn check_magic(bytes: &[u8], magic: [u8; 8], version: u32) -> Result<(), IndexError> {
-    if bytes[..8] != magic {
-        return Err(IndexError::NotOurs);
-    }
-    match u32_at(bytes, 8) {
-        found if found == version => Ok(()),
-        found => Err(IndexError::Version(found)),
-    }
-}
-
 fn byte_position(unit: u32) -> u64 {
     u64::from(unit) * UNIT_BYTES as u64
-}
-
-pub(super) fn crc(bytes: &[u8]) -> u32 {
-    chained_crc(0, bytes)
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }

@@ -2,7 +2,7 @@
 //! the positions of a queue.
 
 use super::cache::ColdCache;
-use super::format::POSITION_MAX;
+use super::file::POSITION_MAX;
 use super::runs::Runs;
 use super::slots::{Extent, QueueSlot, Slots};
 use super::{Bases, Entry, QueueKey, RecoveryError, TopicId};

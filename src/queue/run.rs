@@ -95,12 +95,8 @@ impl MemoryRun {
         if self.entries == 0 {
             self.base_ms = entry.store_ms;
         }
-        let raw = RawEntry {
-            at: u32::try_from(entry.at - self.start).expect("the run takes this entry"),
-            size: entry.size,
-            tag: entry.tag,
-            ms: self.delta_ms(entry.store_ms).expect("the run takes this entry"),
-        };
+        let raw = RawEntry::encode(entry, self.start, self.base_ms);
+        let raw = raw.expect("asked by `takes` before");
         let extent = self.extents.get_mut(number);
         let count = usize::from(extent.count);
         if count == extent.class.entries() {
@@ -139,6 +135,16 @@ impl MemoryRun {
 }
 
 impl RawEntry {
+    /// `None` when the entry lies outside of the run.
+    pub fn encode(entry: &Entry, start: LogOffset, base_ms: i64) -> Option<Self> {
+        Some(Self {
+            at: u32::try_from(entry.at.0.checked_sub(start.0)?).ok()?,
+            size: entry.size,
+            tag: entry.tag,
+            ms: u32::try_from(entry.store_ms.checked_sub(base_ms)?).ok()?,
+        })
+    }
+
     #[inline]
     pub fn decode(self, start: LogOffset, base_ms: i64) -> Entry {
         Entry {

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
-use super::format::{Directory, Header, ReadAt};
+use super::file::ReadAt;
+use super::format::{Directory, Header};
 use super::pool::RawEntry;
 use super::run::{FrozenRun, MemoryRun};
 use super::slots::{Extent, QueueSlot};

@@ -76,7 +76,10 @@ impl QueueIndex {
         let end = (extent.first + count as u64).min(queue.visible);
         match boundary {
             Boundary::Lower => TimeFound::At(end),
-            Boundary::Upper => TimeFound::At(QueueOffset(end.0 - 1)),
+            // Not below the minimum, whatever times a file can be made to say.
+            Boundary::Upper => {
+                TimeFound::At(QueueOffset(end.0.saturating_sub(1)).max(self.min(slot)))
+            }
         }
     }
 }
