@@ -23,3 +23,15 @@ pub mod reactor;
 /// The name server: route table, registration, expiry, as a value.
 #[forbid(unsafe_code)]
 pub mod namesrv;
+
+/// Flags and file as written, made into one checked configuration.
+#[forbid(unsafe_code)]
+pub mod config;
+
+/// What waits for disks and networks outside the message path: metadata, registration.
+#[forbid(unsafe_code)]
+pub mod control;
+
+/// A data thread: rings, files and mailboxes around its shards.
+#[forbid(unsafe_code)]
+pub mod engine;

@@ -1,0 +1,3 @@
+//! Outside the message path: what may wait for a disk or a network.
+
+pub mod metadata;

@@ -1,0 +1,155 @@
+//! The data directory as a whole: one process owns it, and its identity is checked
+//! before anything else in it is touched.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::disk::{self, DiskUse};
+use super::error::{DirectoryError, FileError, Tried};
+use super::identity::{Identity, Wanted};
+use super::index_runs::IndexFiles;
+use super::run_mark::RunMark;
+use super::segments::{SegmentFiles, entries, lock_within};
+use super::small;
+
+const LOCK: &str = "lock";
+const IDENTITY: &str = "identity";
+
+/// A data directory that this process alone uses, for as long as the value lives.
+#[derive(Debug)]
+pub struct DataDirectory {
+    path: PathBuf,
+    identity: Identity,
+    direct: bool,
+    /// Holds the lock: never read, closed last.
+    _lock: File,
+}
+
+impl DataDirectory {
+    /// Opens the directory, or makes it where nothing is. Waits up to `patience` for
+    /// another process to let go of it.
+    pub fn open(path: &Path, wanted: &Wanted, patience: Duration) -> Result<Self, DirectoryError> {
+        fs::create_dir_all(path).tried("create", path)?;
+        let has_identity = Identity::load(&path.join(IDENTITY))?.is_some();
+        if !has_identity {
+            refuse_foreign(path)?;
+        }
+        let lock = lock(path, patience)?;
+        // Again: who held the lock may just have made the directory.
+        let identity = match Identity::load(&path.join(IDENTITY))? {
+            Some(identity) => identity,
+            None => make(path, wanted)?,
+        };
+        identity.check(path, wanted)?;
+        let direct = disk::has_direct_writes(path)?;
+        Ok(Self { path: path.to_owned(), identity, direct, _lock: lock })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Whether segments are written with `O_DIRECT`.
+    pub fn is_direct(&self) -> bool {
+        self.direct
+    }
+
+    pub fn metadata_path(&self) -> PathBuf {
+        self.path.join("metadata.redb")
+    }
+
+    pub fn segments(&self, shard: u16) -> SegmentFiles {
+        let folder = shard_folder(&self.path, shard).join("log");
+        SegmentFiles::new(folder, self.identity.segment_bytes, self.direct)
+    }
+
+    pub fn index_runs(&self, shard: u16) -> IndexFiles {
+        IndexFiles::new(shard_folder(&self.path, shard).join("index"))
+    }
+
+    pub fn run_mark_path(&self, shard: u16) -> PathBuf {
+        shard_folder(&self.path, shard).join("run-mark")
+    }
+
+    pub fn run_mark(&self, shard: u16) -> Result<Option<RunMark>, DirectoryError> {
+        RunMark::load(&self.run_mark_path(shard))
+    }
+
+    pub fn disk_use(&self) -> Result<DiskUse, FileError> {
+        DiskUse::of(&self.path)
+    }
+
+    /// Times both ways of making a write durable, here.
+    pub fn probe_flush(&self) -> Result<disk::FlushProbe, FileError> {
+        disk::probe_flush(&self.path, self.direct)
+    }
+}
+
+fn shard_folder(path: &Path, shard: u16) -> PathBuf {
+    path.join(format!("shard-{shard}"))
+}
+
+/// Makes the folders, then the identity: a directory without one is not yet made, and
+/// a start that was killed here is simply done again.
+fn make(path: &Path, wanted: &Wanted) -> Result<Identity, DirectoryError> {
+    let identity = Identity::new(path, wanted, DiskUse::of(path)?.available)?;
+    for shard in 0..identity.shards {
+        let folder = shard_folder(path, shard);
+        for inner in ["log", "index"] {
+            let inner = folder.join(inner);
+            fs::create_dir_all(&inner).tried("create", &inner)?;
+        }
+        small::sync_directory(&folder)?;
+    }
+    small::sync_parent(path)?;
+    identity.store(&path.join(IDENTITY))?;
+    Ok(identity)
+}
+
+/// Somebody else's files are never mixed with ours. What a killed making leaves (the
+/// lock, empty shard folders) is nobody's.
+fn refuse_foreign(path: &Path) -> Result<(), DirectoryError> {
+    let is_leftover = |name: &str| {
+        name == LOCK || name == "identity.tmp" || name == "probe.tmp" || name.starts_with("shard-")
+    };
+    for entry in entries(path)? {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_ours = is_leftover(&name) && !holds_segments(&entry);
+        // A fresh ext4 file system has this one.
+        if !is_ours && name != "lost+found" {
+            return Err(DirectoryError::Foreign { path: path.into(), found: name });
+        }
+    }
+    Ok(())
+}
+
+fn holds_segments(folder: &Path) -> bool {
+    entries(&folder.join("log")).is_ok_and(|segments| !segments.is_empty())
+}
+
+fn lock(directory: &Path, patience: Duration) -> Result<File, DirectoryError> {
+    let path = directory.join(LOCK);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = options.open(&path).tried("open for writing", &path)?;
+    let begin = Instant::now();
+    if lock_within(&file, &path, patience).tried("lock", &path)? {
+        let write = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+        write.tried("write", &path)?;
+        return Ok(file);
+    }
+    let mut holder = String::new();
+    // Without its pid the holder is still a holder.
+    let _ = file.rewind().and_then(|()| file.read_to_string(&mut holder));
+    Err(DirectoryError::InUse {
+        path: directory.into(),
+        pid: holder.trim().parse().ok(),
+        waited_ms: begin.elapsed().as_millis(),
+    })
+}

@@ -1,0 +1,199 @@
+//! What the disk and the machine say of themselves.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::statfs::{BTRFS_SUPER_MAGIC, statfs};
+use nix::sys::statvfs::statvfs;
+use tracing::warn;
+
+use super::error::{FileError, Tried};
+use super::segments::Zeros;
+use super::small;
+use crate::base::limits::BLOCK_BYTES;
+
+/// Space of the file system of a path, counted as `df` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskUse {
+    pub used: u64,
+    pub available: u64,
+}
+
+/// How a write group is made durable at the ack level `flushed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushMethod {
+    /// Each write carries `RWF_DSYNC`.
+    Dsync,
+    /// Plain writes, then one fdatasync.
+    Fdatasync,
+}
+
+/// What the probe of flush methods saw.
+#[derive(Clone, Copy, Debug)]
+pub struct FlushProbe {
+    pub faster: FlushMethod,
+    pub dsync: Duration,
+    pub fdatasync: Duration,
+}
+
+const PROBE_WRITES: usize = 20;
+const PROBE_WRITES_MIN: usize = 3;
+const PROBE_BUDGET: Duration = Duration::from_millis(100);
+
+impl DiskUse {
+    pub fn of(path: &Path) -> Result<Self, FileError> {
+        let space = statvfs(path).tried("ask for the space of", path)?;
+        let unit = space.fragment_size();
+        let used = space.blocks().saturating_sub(space.blocks_free());
+        Ok(Self { used: used * unit, available: space.blocks_available() * unit })
+    }
+
+    /// Used of what this user may use, in hundredths of a percent, rounded up.
+    pub fn basis_points(self) -> u64 {
+        let all = u128::from(self.used) + u128::from(self.available);
+        if all == 0 {
+            return 10_000;
+        }
+        (u128::from(self.used) * 10_000).div_ceil(all) as u64
+    }
+
+    /// Whether at least `percent` of the space is used.
+    pub fn reaches(self, percent: u32) -> bool {
+        self.basis_points() >= u64::from(percent) * 100
+    }
+
+    pub fn ratio(self) -> f64 {
+        self.basis_points() as f64 / 10_000.0
+    }
+}
+
+/// The kernel's name for this boot: another one means that memory is gone.
+pub fn boot_id() -> Result<[u8; 16], FileError> {
+    let path = Path::new("/proc/sys/kernel/random/boot_id");
+    let text = fs::read_to_string(path).tried("read", path)?;
+    small::unhex(&text)
+        .ok_or_else(|| std::io::Error::other("it is no UUID"))
+        .tried("understand", path)
+}
+
+/// Whether `O_DIRECT` writes in place are to be had in `directory`; says once what
+/// their absence costs.
+pub fn has_direct_writes(directory: &Path) -> Result<bool, FileError> {
+    let kind = statfs(directory).tried("ask for the file system of", directory)?;
+    let reason = if kind.filesystem_type() == BTRFS_SUPER_MAGIC {
+        "btrfs copies on every write"
+    } else if direct_write_works(directory)? {
+        return Ok(true);
+    } else {
+        "the file system refuses O_DIRECT"
+    };
+    warn!(
+        directory = %directory.display(),
+        "{reason}: the log is written through the page cache and flushed with fdatasync, \
+         which costs memory and more CPU per byte; ext4 or xfs avoid that"
+    );
+    Ok(false)
+}
+
+fn direct_write_works(directory: &Path) -> Result<bool, FileError> {
+    let path = directory.join("probe.tmp");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(&path);
+    let zeros = Zeros::new(BLOCK_BYTES as usize);
+    let written = file.and_then(|file| file.write_all_at(zeros.bytes(), 0));
+    let removed = match fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    removed.tried("remove", &path)?;
+    match written {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
+            Ok(false)
+        }
+        result => result.tried("write", &path).map(|()| true),
+    }
+}
+
+/// Times small durable writes both ways, over written extents as the log has them.
+/// Bounded: on a slow disk it stops after a few writes.
+pub fn probe_flush(directory: &Path, direct: bool) -> Result<FlushProbe, FileError> {
+    let path = directory.join("probe.tmp");
+    let probed = probe_flush_at(&path, direct);
+    fs::remove_file(&path).tried("remove", &path)?;
+    probed
+}
+
+fn probe_flush_at(path: &Path, direct: bool) -> Result<FlushProbe, FileError> {
+    let direct_flag = if direct { libc::O_DIRECT } else { 0 };
+    let open = |flags| {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).custom_flags(direct_flag | flags).open(path)
+    };
+    let plain = open(libc::O_TRUNC).tried("create", path)?;
+    let zeros = Zeros::new(2 * PROBE_WRITES * BLOCK_BYTES as usize);
+    plain.write_all_at(zeros.bytes(), 0).tried("write", path)?;
+    plain.sync_all().tried("flush", path)?;
+    let dsync = open(libc::O_DSYNC).tried("open", path)?;
+
+    let block = &zeros.bytes()[..BLOCK_BYTES as usize];
+    let write = |file: &File, at| file.write_all_at(block, at as u64 * BLOCK_BYTES);
+    let by_dsync = median((0..PROBE_WRITES).map(|at| write(&dsync, at))).tried("write", path)?;
+    let by_fdatasync = median((PROBE_WRITES..2 * PROBE_WRITES).map(|at| {
+        write(&plain, at)?;
+        plain.sync_data()
+    }))
+    .tried("flush", path)?;
+    let faster = if by_dsync <= by_fdatasync { FlushMethod::Dsync } else { FlushMethod::Fdatasync };
+    Ok(FlushProbe { faster, dsync: by_dsync, fdatasync: by_fdatasync })
+}
+
+/// The median time of the steps, as many of them as the budget allows.
+fn median(steps: impl Iterator<Item = std::io::Result<()>>) -> std::io::Result<Duration> {
+    let start = Instant::now();
+    let mut last = start;
+    let mut times = Vec::new();
+    for step in steps {
+        step?;
+        let now = Instant::now();
+        times.push(now - last);
+        last = now;
+        if times.len() >= PROBE_WRITES_MIN && now - start > PROBE_BUDGET {
+            break;
+        }
+    }
+    times.sort();
+    Ok(times[times.len() / 2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disk_use_counts_as_df_does_and_rounds_up() {
+        let disk = |used, available| DiskUse { used, available };
+        assert_eq!(disk(75, 25).basis_points(), 7_500);
+        assert!(disk(75, 25).reaches(75) && !disk(75, 25).reaches(76));
+        assert_eq!(disk(1, 2).basis_points(), 3_334);
+        assert_eq!(disk(0, 0).basis_points(), 10_000, "no space is no room");
+        assert_eq!(disk(u64::MAX, u64::MAX).basis_points(), 5_000);
+    }
+
+    #[test]
+    fn this_disk_this_boot_and_both_flush_methods_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = DiskUse::of(directory.path()).unwrap();
+        assert!(disk.used + disk.available > 0);
+        assert_eq!(boot_id().unwrap(), boot_id().unwrap());
+        let direct = has_direct_writes(directory.path()).unwrap();
+        let probe = probe_flush(directory.path(), direct).unwrap();
+        assert!(probe.dsync > Duration::ZERO && probe.fdatasync > Duration::ZERO);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "scratch files are gone");
+    }
+}

@@ -1,0 +1,33 @@
+//! The data directory: who owns it, how it is laid out, and how its files are made.
+//!
+//! ```text
+//! ringmq-data/
+//!   lock                     held while a process uses the directory; tells its pid
+//!   identity                 what was decided when the directory was made
+//!   metadata.redb            topics, groups, offsets
+//!   shard-0/
+//!     log/00000000000000000000   segments, named by their start
+//!     index/00000000000000000000 index runs, named by the log they begin with
+//!     run-mark                   the newest life, and whether it ended cleanly
+//! ```
+//!
+//! Everything here may block; data threads reach it through `engine::helper`.
+
+pub mod directory;
+pub mod disk;
+pub mod error;
+pub mod identity;
+pub mod index_runs;
+pub mod ready;
+pub mod run_mark;
+pub mod segments;
+pub mod small;
+
+pub use directory::DataDirectory;
+pub use disk::{DiskUse, FlushMethod};
+pub use error::{DirectoryError, FileError};
+pub use identity::{Choice, Identity, Wanted};
+pub use index_runs::{IndexFiles, ReadAt, RunFile, WriteRun};
+pub use ready::ReadyPool;
+pub use run_mark::RunMark;
+pub use segments::{SegmentFile, SegmentFiles};

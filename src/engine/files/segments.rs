@@ -1,0 +1,248 @@
+//! Segment files of one shard: born with their final size and written extents, so that
+//! an append changes no metadata and the kernel never has to look for space.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, FallocateFlags, RenameFlags, fallocate, renameat2};
+use tracing::info;
+
+use super::error::{FileError, Tried};
+use super::small;
+use crate::base::LogOffset;
+use crate::base::limits::BLOCK_BYTES;
+
+/// Zeros are written in pieces of this size.
+const ZERO_BYTES: usize = 1024 * 1024;
+/// How often a lock is tried again.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+const PREPARING: &str = "preparing";
+
+/// The `log` folder of a shard.
+#[derive(Clone, Debug)]
+pub struct SegmentFiles {
+    folder: PathBuf,
+    segment_bytes: u64,
+    direct: bool,
+}
+
+/// An open segment. A writable one holds an exclusive lock on the description that
+/// its writes use: the lock lasts until the last write of a killed process has ended.
+#[derive(Debug)]
+pub struct SegmentFile {
+    file: File,
+    start: LogOffset,
+    direct: bool,
+}
+
+impl SegmentFile {
+    pub fn start(&self) -> LogOffset {
+        self.start
+    }
+
+    /// Whether reads and writes must be aligned to blocks, in memory too.
+    pub fn is_direct(&self) -> bool {
+        self.direct
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl AsFd for SegmentFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl SegmentFiles {
+    pub fn new(folder: PathBuf, segment_bytes: u64, direct: bool) -> Self {
+        Self { folder, segment_bytes, direct }
+    }
+
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn path(&self, start: LogOffset) -> PathBuf {
+        self.folder.join(format!("{start:0>20}", start = start.0))
+    }
+
+    /// The starts of all segments, in order; each has its full size. What a killed
+    /// preparation left behind is removed.
+    pub fn list(&self) -> Result<Vec<LogOffset>, FileError> {
+        let mut starts = Vec::new();
+        for path in entries(&self.folder)? {
+            if path.extension().is_some_and(|ending| ending == PREPARING) {
+                fs::remove_file(&path).tried("remove", &path)?;
+            } else if let Some(start) = offset_of(&path) {
+                self.check_size(&path)?;
+                starts.push(start);
+            }
+        }
+        starts.sort();
+        Ok(starts)
+    }
+
+    fn check_size(&self, path: &Path) -> Result<(), FileError> {
+        let found = fs::metadata(path).tried("ask for the size of", path)?.len();
+        if found == self.segment_bytes {
+            return Ok(());
+        }
+        let why = format!("it has {found} bytes, a segment here has {}", self.segment_bytes);
+        Err(io::Error::other(why)).tried("use the segment", path)
+    }
+
+    /// Makes a segment of zeros, durable with its name. Stops with `Interrupted` when
+    /// `keep_going` says no; nothing is left behind then or after an error.
+    pub fn prepare(
+        &self,
+        start: LogOffset,
+        keep_going: &dyn Fn() -> bool,
+    ) -> Result<(), FileError> {
+        let path = self.path(start);
+        let scratch = small::beside(&path, PREPARING);
+        let made = self
+            .fill(&scratch, keep_going)
+            .and_then(|()| rename_to_free_name(&scratch, &path).tried("name the segment", &path));
+        if made.is_err() {
+            // The first error tells the cause; a leftover is removed at the next listing.
+            let _ = fs::remove_file(&scratch);
+        }
+        made?;
+        small::sync_directory(&self.folder)
+    }
+
+    fn fill(&self, scratch: &Path, keep_going: &dyn Fn() -> bool) -> Result<(), FileError> {
+        let flags = if self.direct { libc::O_DIRECT } else { 0 };
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).custom_flags(flags);
+        let file = options.open(scratch).tried("create", scratch)?;
+        // Few long extents, and a full disk is met before anything is written.
+        match fallocate(&file, FallocateFlags::empty(), 0, self.segment_bytes as i64) {
+            Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {}
+            Err(error) => Err(error).tried("reserve space for", scratch)?,
+        }
+        let zeros = Zeros::new(ZERO_BYTES);
+        for at in (0..self.segment_bytes).step_by(ZERO_BYTES) {
+            if !keep_going() {
+                return Err(io::Error::from(ErrorKind::Interrupted)).tried("fill", scratch);
+            }
+            let len = (self.segment_bytes - at).min(ZERO_BYTES as u64) as usize;
+            file.write_all_at(&zeros.bytes()[..len], at).tried("fill", scratch)?;
+        }
+        file.sync_all().tried("flush", scratch)
+    }
+
+    /// Gives an expired segment a new name and keeps its content: its extents are
+    /// written already, and a stale record's stored offset differs from its place.
+    pub fn recycle(&self, from: LogOffset, to: LogOffset) -> Result<(), FileError> {
+        let (from, to) = (self.path(from), self.path(to));
+        rename_to_free_name(&from, &to).tried("recycle", &from)?;
+        small::sync_directory(&self.folder)
+    }
+
+    pub fn unlink(&self, start: LogOffset) -> Result<(), FileError> {
+        let path = self.path(start);
+        fs::remove_file(&path).tried("remove", &path)?;
+        small::sync_directory(&self.folder)
+    }
+
+    /// Opens a segment for writes and reads, once nobody else writes to it. Writes of a
+    /// killed process may be on their way for a while: waits up to `patience`, saying so.
+    pub fn open_writable(
+        &self,
+        start: LogOffset,
+        patience: Duration,
+    ) -> Result<SegmentFile, FileError> {
+        let path = self.path(start);
+        let segment = self.open(start, OpenOptions::new().read(true).write(true))?;
+        if lock_within(&segment.file, &path, patience).tried("lock", &path)? {
+            return Ok(segment);
+        }
+        let why = format!("writes of another process still hold it after {patience:?}");
+        Err(io::Error::new(ErrorKind::ResourceBusy, why)).tried("lock", &path)
+    }
+
+    pub fn open_readable(&self, start: LogOffset) -> Result<SegmentFile, FileError> {
+        self.open(start, OpenOptions::new().read(true))
+    }
+
+    fn open(&self, start: LogOffset, options: &mut OpenOptions) -> Result<SegmentFile, FileError> {
+        let path = self.path(start);
+        let flags = if self.direct { libc::O_DIRECT } else { 0 };
+        let file = options.custom_flags(flags).open(&path).tried("open", &path)?;
+        Ok(SegmentFile { file, start, direct: self.direct })
+    }
+}
+
+/// Locks `file` exclusively; false when it was held all through `patience`.
+pub(super) fn lock_within(file: &File, path: &Path, patience: Duration) -> io::Result<bool> {
+    let begin = Instant::now();
+    let mut told = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+            Err(fs::TryLockError::WouldBlock) if begin.elapsed() >= patience => return Ok(false),
+            Err(fs::TryLockError::WouldBlock) => {}
+        }
+        if !told {
+            info!(path = %path.display(), "held by another process; waiting up to {patience:?}");
+            told = true;
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+}
+
+/// The log offset that a file's name stands for: twenty digits, nothing else.
+pub(super) fn offset_of(path: &Path) -> Option<LogOffset> {
+    let name = path.file_name()?.to_str()?;
+    let plain = name.len() == 20 && name.bytes().all(|digit| digit.is_ascii_digit());
+    plain.then(|| name.parse().ok()).flatten().map(LogOffset)
+}
+
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let entries = fs::read_dir(folder).tried("list", folder)?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    paths.collect::<io::Result<_>>().tried("list", folder)
+}
+
+/// A rename that never replaces: a segment that is there may hold records.
+fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+        // File systems without the flag: nobody else makes names in a locked directory.
+        Err(Errno::EINVAL | Errno::ENOSYS) if !to.try_exists()? => fs::rename(from, to),
+        Err(Errno::EINVAL | Errno::ENOSYS) => Err(Errno::EEXIST.into()),
+        result => Ok(result?),
+    }
+}
+
+/// Zeros whose first byte lies on a block boundary, as direct writes need.
+pub(super) struct Zeros {
+    memory: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl Zeros {
+    pub(super) fn new(len: usize) -> Self {
+        let memory = vec![0; len + BLOCK_BYTES as usize];
+        let start = memory.as_ptr().align_offset(BLOCK_BYTES as usize);
+        Self { memory, start, len }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..self.start + self.len]
+    }
+}

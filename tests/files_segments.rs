@@ -1,0 +1,171 @@
+//! Segments are born whole, keep to one writer, and survive being renamed.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::Duration;
+
+use ringmq::base::LogOffset;
+use ringmq::engine::files::{IndexFiles, ReadAt, SegmentFiles, WriteRun};
+use tempfile::TempDir;
+
+const SIZE: u64 = 2 * 1024 * 1024 + 4096;
+const AT_ONCE: Duration = Duration::ZERO;
+const PATIENT: Duration = Duration::from_secs(20);
+
+fn log(direct: bool) -> (TempDir, SegmentFiles) {
+    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let files = SegmentFiles::new(root.path().to_owned(), SIZE, direct);
+    (root, files)
+}
+
+fn prepare(files: &SegmentFiles, start: u64) {
+    files.prepare(LogOffset(start), &|| true).unwrap();
+}
+
+#[test]
+fn a_prepared_segment_has_its_size_its_zeros_and_its_space() {
+    for direct in [false, true] {
+        let (_root, files) = log(direct);
+        prepare(&files, SIZE);
+        let path = files.path(LogOffset(SIZE));
+        assert_eq!(path.file_name().unwrap().len(), 20);
+        assert!(fs::read(&path).unwrap() == vec![0; SIZE as usize]);
+        let metadata = fs::metadata(&path).unwrap();
+        assert!(metadata.blocks() * 512 >= SIZE, "space is taken, not promised");
+        assert_eq!(files.list().unwrap(), [LogOffset(SIZE)]);
+    }
+}
+
+#[test]
+fn segments_are_listed_in_order_and_leftovers_of_a_kill_are_removed() {
+    let (root, files) = log(false);
+    for start in [2 * SIZE, 0, SIZE] {
+        prepare(&files, start);
+    }
+    File::create(root.path().join("00000000000000000009.preparing")).unwrap();
+    fs::write(root.path().join("README"), "not a segment").unwrap();
+    assert_eq!(files.list().unwrap(), [0, SIZE, 2 * SIZE].map(LogOffset));
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 4);
+}
+
+#[test]
+fn a_segment_of_another_size_is_named_instead_of_being_read() {
+    let (root, files) = log(false);
+    fs::write(root.path().join("00000000000000000000"), "short").unwrap();
+    let error = files.list().unwrap_err().to_string();
+    assert!(error.contains("00000000000000000000") && error.contains("5 bytes"), "{error}");
+}
+
+#[test]
+fn an_interrupted_preparation_leaves_nothing() {
+    let (root, files) = log(false);
+    let pieces = std::cell::Cell::new(0);
+    let keep_going = || {
+        pieces.set(pieces.get() + 1);
+        pieces.get() < 3
+    };
+    let error = files.prepare(LogOffset(0), &keep_going).unwrap_err();
+    assert_eq!(error.source.kind(), ErrorKind::Interrupted);
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_segment_that_exists_is_never_replaced() {
+    let (_root, files) = log(false);
+    prepare(&files, 0);
+    prepare(&files, SIZE);
+    files.open_writable(LogOffset(0), AT_ONCE).unwrap().file().write_all_at(b"kept", 0).unwrap();
+    let error = files.prepare(LogOffset(0), &|| true).unwrap_err();
+    assert_eq!(error.source.kind(), ErrorKind::AlreadyExists);
+    let error = files.recycle(LogOffset(SIZE), LogOffset(0)).unwrap_err();
+    assert_eq!(error.source.kind(), ErrorKind::AlreadyExists);
+    assert!(fs::read(files.path(LogOffset(0))).unwrap().starts_with(b"kept"));
+    assert_eq!(files.list().unwrap(), [LogOffset(0), LogOffset(SIZE)]);
+}
+
+#[test]
+fn a_recycled_segment_keeps_its_content_under_the_new_name() {
+    let (_root, files) = log(false);
+    prepare(&files, 0);
+    let old = files.open_writable(LogOffset(0), AT_ONCE).unwrap();
+    old.file().write_all_at(b"stale", 4096).unwrap();
+    drop(old);
+    files.recycle(LogOffset(0), LogOffset(5 * SIZE)).unwrap();
+    assert_eq!(files.list().unwrap(), [LogOffset(5 * SIZE)]);
+    let mut found = [0; 5];
+    let renamed = files.open_readable(LogOffset(5 * SIZE)).unwrap();
+    renamed.file().read_exact_at(&mut found, 4096).unwrap();
+    assert_eq!(&found, b"stale");
+    files.unlink(LogOffset(5 * SIZE)).unwrap();
+    assert_eq!(files.list().unwrap(), []);
+}
+
+#[test]
+fn a_segment_has_one_writer_and_any_number_of_readers() {
+    let (_root, files) = log(false);
+    prepare(&files, 0);
+    let writer = files.open_writable(LogOffset(0), AT_ONCE).unwrap();
+    let error = files.open_writable(LogOffset(0), AT_ONCE).unwrap_err();
+    assert_eq!(error.source.kind(), ErrorKind::ResourceBusy);
+    files.open_readable(LogOffset(0)).unwrap();
+    std::thread::scope(|scope| {
+        let next = scope.spawn(|| files.open_writable(LogOffset(0), PATIENT));
+        drop(writer);
+        next.join().unwrap().unwrap();
+    });
+}
+
+/// A write that is still on its way holds the description, and so the lock, after
+/// everything else of the process is gone. A duplicated descriptor plays that part.
+#[test]
+fn the_lock_lasts_as_long_as_the_description_and_not_just_the_descriptor() {
+    let (_root, files) = log(false);
+    prepare(&files, 0);
+    let writer = files.open_writable(LogOffset(0), AT_ONCE).unwrap();
+    let in_flight = writer.file().try_clone().unwrap();
+    drop(writer);
+    assert!(files.open_writable(LogOffset(0), AT_ONCE).is_err());
+    drop(in_flight);
+    files.open_writable(LogOffset(0), AT_ONCE).unwrap();
+}
+
+struct Bytes(&'static [u8]);
+
+impl WriteRun for Bytes {
+    fn write_run(&mut self, out: &mut dyn Write) -> std::io::Result<()> {
+        out.write_all(self.0)
+    }
+}
+
+struct Fails;
+
+impl WriteRun for Fails {
+    fn write_run(&mut self, out: &mut dyn Write) -> std::io::Result<()> {
+        out.write_all(b"half of it")?;
+        Err(std::io::Error::other("the source broke"))
+    }
+}
+
+#[test]
+fn an_index_run_appears_whole_and_its_readers_outlive_a_merge() {
+    let root = tempfile::tempdir().unwrap();
+    let runs = IndexFiles::new(root.path().to_owned());
+    let first = runs.write(LogOffset(4096), &mut Bytes(b"first run")).unwrap();
+    let merged = runs.write(LogOffset(4096), &mut Bytes(b"merged")).unwrap();
+    assert_eq!((first.start(), first.len(), merged.len()), (LogOffset(4096), 9, 6));
+    let mut found = [0; 3];
+    first.read_exact_at(&mut found, 6).unwrap();
+    assert_eq!(&found, b"run");
+    merged.read_exact_at(&mut found, 3).unwrap();
+    assert_eq!(&found, b"ged");
+    assert!(merged.read_exact_at(&mut found, 4).is_err(), "past the end");
+
+    let error = runs.write(LogOffset(4096), &mut Fails).unwrap_err();
+    assert!(error.to_string().contains("the source broke"), "{error}");
+    File::create(root.path().join("00000000000000000000.tmp")).unwrap();
+    assert_eq!(runs.list().unwrap(), [LogOffset(4096)]);
+    assert_eq!(runs.open(LogOffset(4096)).unwrap().len(), 6, "the old one is untouched");
+    runs.unlink(LogOffset(4096)).unwrap();
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+}
