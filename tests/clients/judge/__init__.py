@@ -1,0 +1,1 @@
+"""The foreign-client judge: brokers to run against, builds, suites."""
