@@ -1,1 +1,45 @@
-fn main() {}
+//! `ringmq-bench`: reads the command line and hands over.
+#![forbid(unsafe_code)]
+
+use clap::{Parser, Subcommand};
+use ringmq_bench::{send, sink};
+use std::io;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Send messages, as fast as they are answered or at a rate
+    Send(send::SendArgs),
+    /// Send the same bytes to an echo server and measure the same figures
+    Echo(send::EchoArgs),
+    /// Answer everything with success, without doing anything
+    #[command(hide = true)]
+    Sink(sink::SinkArgs),
+}
+
+/// Whether the run found what it should.
+fn run(command: Command) -> io::Result<bool> {
+    match command {
+        Command::Send(args) => args.run(),
+        Command::Echo(args) => args.run(),
+        Command::Sink(args) => args.run().map(|()| true),
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(2),
+        Err(error) => {
+            eprintln!("ringmq-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Load tools for any broker that speaks the RocketMQ remoting protocol.
+//!
+//! In reading order; each room may use those above it.
+#![forbid(unsafe_code)]
+
+/// Frames, headers and replies. No sockets.
+pub mod wire;
+
+/// What message bodies carry, so that loss, change and order can be seen.
+pub mod body;
+
+/// What was sent and acknowledged, as a file between send and drain.
+pub mod ledger;
+
+/// Pinned threads, each with a ring.
+pub mod threads;
+
+/// The broker's process and the machine, from /proc.
+pub mod measure;
+
+/// One request at a time, for set-up.
+pub mod admin;
+
+/// Brokers and queues to talk to.
+pub mod target;
+
+/// Requests at full speed or at a rate.
+pub mod load;
+
+/// A server that answers everything with success, to measure the tool itself.
+pub mod sink;
+
+/// Results as text and as JSON.
+pub mod report;
+
+/// The subcommands `send` and `echo`.
+pub mod send;

@@ -1,0 +1,131 @@
+//! What became of the requests of one generator thread.
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Replies, and what never became one. Counted in requests but for `messages`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Outcome {
+    /// Requests answered with success.
+    pub requests: u64,
+    /// Messages of these requests.
+    pub messages: u64,
+    /// Requests answered with anything else, by code.
+    pub refused: BTreeMap<i32, u64>,
+    /// Replies that no request of ours awaited.
+    pub unmatched: u64,
+    /// Requests without an answer when the run ended.
+    pub unanswered: u64,
+    /// Requests that an open loop should have sent by the end, and could not.
+    pub unsent: u64,
+    /// Connections that ended early, and why.
+    pub broken: Vec<String>,
+}
+
+impl Outcome {
+    pub fn add(&mut self, other: &Outcome) {
+        self.requests += other.requests;
+        self.messages += other.messages;
+        for (code, count) in &other.refused {
+            *self.refused.entry(*code).or_default() += count;
+        }
+        self.unmatched += other.unmatched;
+        self.unanswered += other.unanswered;
+        self.unsent += other.unsent;
+        self.broken.extend_from_slice(&other.broken);
+    }
+
+    /// Whether every request was answered with success.
+    pub fn is_clean(&self) -> bool {
+        let lost = self.unmatched + self.unanswered;
+        self.refused.is_empty() && lost == 0 && self.broken.is_empty()
+    }
+}
+
+/// Latencies are kept with three digits, up to ten minutes.
+const LATENCY_NS_MAX: u64 = 600_000_000_000;
+
+/// Latencies and outcomes, apart for the warm-up and the measurement.
+pub struct Recorder {
+    pub latency: Histogram<u64>,
+    pub measured: Outcome,
+    /// Before the measurement began or after it ended.
+    pub outside: Outcome,
+    /// Equal latencies that follow each other are recorded together.
+    run_of: u64,
+    run_len: u64,
+}
+
+impl Recorder {
+    pub fn new() -> Recorder {
+        let latency = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)
+            .expect("three digits up to ten minutes are a valid histogram");
+        let (measured, outside) = (Outcome::default(), Outcome::default());
+        Recorder { latency, measured, outside, run_of: 0, run_len: 0 }
+    }
+
+    pub fn outcome(&mut self, measuring: bool) -> &mut Outcome {
+        if measuring { &mut self.measured } else { &mut self.outside }
+    }
+
+    /// A request was answered with success after `latency_ns`.
+    pub fn success(&mut self, measuring: bool, messages: u64, latency_ns: u64) {
+        let outcome = self.outcome(measuring);
+        outcome.requests += 1;
+        outcome.messages += messages;
+        if measuring {
+            self.latency(latency_ns);
+        }
+    }
+
+    /// One more latency, successful requests or not.
+    pub fn latency(&mut self, latency_ns: u64) {
+        if latency_ns != self.run_of {
+            self.settle();
+            self.run_of = latency_ns;
+        }
+        self.run_len += 1;
+    }
+
+    /// Brings the pending run of equal latencies into the histogram.
+    pub fn settle(&mut self) {
+        if self.run_len > 0 {
+            self.latency.saturating_record_n(self.run_of.max(1), self.run_len);
+            self.run_len = 0;
+        }
+    }
+
+    pub fn add(&mut self, mut other: Recorder) {
+        other.settle();
+        self.settle();
+        self.latency.add(&other.latency).expect("both have the same bounds");
+        self.measured.add(&other.measured);
+        self.outside.add(&other.outside);
+    }
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Recorder::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_warm_up_leaves_no_latency() {
+        let mut recorder = Recorder::new();
+        recorder.success(false, 1, 9_000_000);
+        for latency in [1_000, 1_000, 2_000, 3_000] {
+            recorder.success(true, 2, latency);
+        }
+        let mut all = Recorder::new();
+        all.add(recorder);
+        assert_eq!((all.latency.len(), all.measured.messages), (4, 8));
+        assert!((3_000..3_010).contains(&all.latency.max()));
+        assert_eq!(all.outside.requests, 1);
+    }
+}
