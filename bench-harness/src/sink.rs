@@ -132,7 +132,7 @@ impl Replies {
             match self.answer {
                 Answer::Echo => output.extend_from_slice(bytes),
                 Answer::Success => self.succeed(frame.codec, frame.header, output)?,
-                Answer::RefuseEvery(n, code) if self.seen % n == 0 => {
+                Answer::RefuseEvery(n, code) if self.seen.is_multiple_of(n) => {
                     let header = crate::wire::Header::parse(frame.codec, frame.header)
                         .map_err(io::Error::other)?;
                     let refusal = Request::new(code).encode(Codec::Json, header.opaque);
