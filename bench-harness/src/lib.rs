@@ -27,6 +27,9 @@ pub mod target;
 /// Requests at full speed or at a rate.
 pub mod load;
 
+/// Backlogs read back and checked.
+pub mod drain;
+
 /// A server that answers everything with success, to measure the tool itself.
 pub mod sink;
 
@@ -35,3 +38,6 @@ pub mod report;
 
 /// The subcommands `send` and `echo`.
 pub mod send;
+
+/// The subcommand `drain`.
+pub mod pull;

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use ringmq_bench::{send, sink};
+use ringmq_bench::{pull, send, sink};
 use std::io;
 use std::process::ExitCode;
 
@@ -19,6 +19,8 @@ enum Command {
     Send(send::SendArgs),
     /// Send the same bytes to an echo server and measure the same figures
     Echo(send::EchoArgs),
+    /// Read every queue to its end and verify what was sent
+    Drain(pull::DrainArgs),
     /// Answer everything with success, without doing anything
     #[command(hide = true)]
     Sink(sink::SinkArgs),
@@ -29,6 +31,7 @@ fn run(command: Command) -> io::Result<bool> {
     match command {
         Command::Send(args) => args.run(),
         Command::Echo(args) => args.run(),
+        Command::Drain(args) => args.run(),
         Command::Sink(args) => args.run().map(|()| true),
     }
 }

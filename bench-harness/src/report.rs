@@ -51,7 +51,7 @@ impl Latency {
 pub struct Throughput {
     pub seconds: f64,
     pub messages: u64,
-    /// Body bytes.
+    /// Body bytes sent; for a drain whole records, as they came.
     pub payload_bytes: u64,
     pub messages_per_second: f64,
     pub megabytes_per_second: f64,

@@ -70,6 +70,7 @@ impl CoreList {
     /// Keeps the whole tool off the broker's cores.
     pub fn pin_main(list: &Option<CoreList>) -> io::Result<Vec<usize>> {
         let cores = list.as_ref().map_or_else(Vec::new, |list| list.0.clone());
+        threads::check_allowed(&cores)?;
         if let Some(&core) = cores.first() {
             threads::pin(core)?;
         }

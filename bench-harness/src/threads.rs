@@ -8,12 +8,25 @@ pub fn core_of(cores: &[usize], i: usize) -> Option<usize> {
     (!cores.is_empty()).then(|| cores[i % cores.len()])
 }
 
+/// Refuses cores that this process may not use, before any thread depends on them.
+pub fn check_allowed(cores: &[usize]) -> io::Result<()> {
+    let allowed = core_affinity::get_core_ids().unwrap_or_default();
+    match cores.iter().find(|core| !allowed.iter().any(|id| id.id == **core)) {
+        Some(core) => Err(cannot_pin(*core)),
+        None => Ok(()),
+    }
+}
+
+fn cannot_pin(core: usize) -> io::Error {
+    io::Error::other(format!("cannot pin to core {core}: not allowed or not there"))
+}
+
 /// Keeps the calling thread on one core.
 pub fn pin(core: usize) -> io::Result<()> {
     if core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
         return Ok(());
     }
-    Err(io::Error::other(format!("cannot pin to core {core}: not allowed or not there")))
+    Err(cannot_pin(core))
 }
 
 /// A thread that is pinned before it does anything.

@@ -1,5 +1,6 @@
 //! What became of the requests of one generator thread.
 
+use crate::measure::latencies;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -43,9 +44,6 @@ impl Outcome {
     }
 }
 
-/// Latencies are kept with three digits, up to ten minutes.
-const LATENCY_NS_MAX: u64 = 600_000_000_000;
-
 /// Latencies and outcomes, apart for the warm-up and the measurement.
 pub struct Recorder {
     pub latency: Histogram<u64>,
@@ -59,10 +57,8 @@ pub struct Recorder {
 
 impl Recorder {
     pub fn new() -> Recorder {
-        let latency = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)
-            .expect("three digits up to ten minutes are a valid histogram");
         let (measured, outside) = (Outcome::default(), Outcome::default());
-        Recorder { latency, measured, outside, run_of: 0, run_len: 0 }
+        Recorder { latency: latencies(), measured, outside, run_of: 0, run_len: 0 }
     }
 
     pub fn outcome(&mut self, measuring: bool) -> &mut Outcome {

@@ -1,0 +1,215 @@
+//! A drain: which queue is read how far, and by which connection.
+
+use super::puller::{PullStyle, Pulled, Puller};
+use super::verify::Findings;
+use crate::admin::{AdminClient, AdminError};
+use crate::ledger::Ledger;
+use crate::measure::latencies;
+use crate::target::Endpoint;
+use crate::threads;
+use crate::wire::{Request, code};
+use hdrhistogram::Histogram;
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+use tokio_uring::net::TcpStream;
+
+/// Everything that a drain does, decided beforehand.
+#[derive(Clone)]
+pub struct DrainPlan {
+    pub style: PullStyle,
+    pub spans: Vec<(SocketAddr, Vec<QueueSpan>)>,
+    pub connections: usize,
+    pub threads: usize,
+    pub cores: Vec<usize>,
+    pub ledger: Option<Ledger>,
+}
+
+/// One queue's stretch that is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueSpan {
+    pub queue: u32,
+    pub next: u64,
+    pub end: u64,
+    /// It begins where the queue began.
+    pub whole: bool,
+}
+
+pub struct DrainResult {
+    pub elapsed: Duration,
+    pub messages: u64,
+    pub body_bytes: u64,
+    pub pulls: BTreeMap<i32, u64>,
+    pub latency: Histogram<u64>,
+    pub findings: Findings,
+    pub short: Vec<String>,
+}
+
+/// The stretch of every queue from `from`, or its first message, to its end now.
+pub fn spans(
+    endpoint: &Endpoint,
+    topic: &str,
+    from: Option<u64>,
+) -> Result<Vec<QueueSpan>, AdminError> {
+    let mut client = AdminClient::connect(endpoint.addr)?;
+    let mut spans = Vec::with_capacity(endpoint.queues.len());
+    for &queue in &endpoint.queues {
+        let min = offset(&mut client, code::MIN_OFFSET, topic, queue)?;
+        let end = offset(&mut client, code::MAX_OFFSET, topic, queue)?;
+        let next = from.unwrap_or(min).max(min);
+        spans.push(QueueSpan { queue, next, end, whole: next == 0 });
+    }
+    Ok(spans)
+}
+
+fn offset(client: &mut AdminClient, code: i32, topic: &str, queue: u32) -> Result<u64, AdminError> {
+    let request = Request::new(code).ext("topic", topic).ext("queueId", queue);
+    let answer = client.call(&request)?;
+    let stated = answer.header.ext("offset").and_then(|text| text.parse::<i64>().ok());
+    let stated = stated.ok_or_else(|| client.nonsense("a reply without an offset"))?;
+    // A broker without the queue says -1.
+    Ok(stated.max(0) as u64)
+}
+
+/// Drains once; `begun` is called when all connections are open.
+pub fn run(plan: &DrainPlan, begun: impl FnOnce()) -> io::Result<DrainResult> {
+    let shares = share(plan);
+    let barrier = Arc::new(Barrier::new(plan.threads + 1));
+    let threads: Vec<_> = (0..plan.threads)
+        .map(|thread| {
+            let mine = shares.iter().skip(thread).step_by(plan.threads).cloned().collect();
+            let (style, barrier) = (plan.style.clone(), barrier.clone());
+            threads::spawn("drain", threads::core_of(&plan.cores, thread), move || {
+                let runtime = threads::ring_runtime();
+                barrier.wait();
+                runtime?.block_on(pull_all(style, mine))
+            })
+        })
+        .collect::<io::Result<_>>()?;
+    begun();
+    barrier.wait();
+    let start = Instant::now();
+    let parts: Vec<_> = threads
+        .into_iter()
+        .map(|thread| thread.join().expect("a draining thread does not panic"))
+        .collect();
+    let mut result = DrainResult {
+        elapsed: start.elapsed(),
+        messages: 0,
+        body_bytes: 0,
+        pulls: BTreeMap::new(),
+        latency: latencies(),
+        findings: Findings::default(),
+        short: Vec::new(),
+    };
+    let mut seen = HashSet::new();
+    for part in parts {
+        for pulled in part? {
+            seen.extend(pulled.verifier.streams().copied());
+            result.add(pulled, plan.ledger.as_ref());
+        }
+    }
+    result.findings.missing += never_seen(plan, &seen);
+    Ok(result)
+}
+
+/// Acknowledged messages of streams of which nothing at all came back.
+fn never_seen(plan: &DrainPlan, seen: &HashSet<crate::body::Stream>) -> u64 {
+    let Some(ledger) = plan.ledger.as_ref().filter(|_| !plan.style.discard) else {
+        return 0;
+    };
+    let unseen = ledger.streams.iter().filter(|record| !seen.contains(&record.stream));
+    unseen.map(|record| record.sent - record.unacknowledged.len() as u64).sum()
+}
+
+impl DrainResult {
+    fn add(&mut self, pulled: Pulled, ledger: Option<&Ledger>) {
+        self.messages += pulled.messages;
+        self.body_bytes += pulled.body_bytes;
+        for (code, count) in pulled.pulls {
+            *self.pulls.entry(code).or_default() += count;
+        }
+        self.latency.add(&pulled.latency).expect("both have the same bounds");
+        self.findings.add(&pulled.verifier.finish(ledger));
+        self.short.extend(pulled.short);
+    }
+}
+
+/// Connections with their queues: brokers in turn, a broker's queues in turn.
+fn share(plan: &DrainPlan) -> Vec<(SocketAddr, Vec<QueueSpan>)> {
+    let brokers = plan.spans.len();
+    let connections = plan.connections.max(brokers);
+    let mut shares = Vec::new();
+    for connection in 0..connections {
+        let (addr, spans) = &plan.spans[connection % brokers];
+        let of_broker = (connections - connection % brokers).div_ceil(brokers);
+        let mine = spans.iter().skip(connection / brokers).step_by(of_broker);
+        shares.push((*addr, mine.copied().collect()));
+    }
+    shares
+}
+
+async fn pull_all(
+    style: PullStyle,
+    shares: Vec<(SocketAddr, Vec<QueueSpan>)>,
+) -> io::Result<Vec<Pulled>> {
+    let mut tasks = Vec::new();
+    for (addr, spans) in shares {
+        let socket = std::net::TcpStream::connect(addr)?;
+        socket.set_nodelay(true)?;
+        let puller = Puller::new(style.clone(), TcpStream::from_std(socket), spans);
+        tasks.push(tokio_uring::spawn(puller.run()));
+    }
+    let mut pulled = Vec::new();
+    for task in tasks {
+        pulled.push(task.await.expect("a puller does not panic")?);
+    }
+    Ok(pulled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Codec;
+
+    #[test]
+    fn every_queue_goes_to_exactly_one_connection_of_its_broker() {
+        let span = |queue| QueueSpan { queue, next: 0, end: 1, whole: true };
+        let addr = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let style = PullStyle {
+            topic: "t".into(),
+            group: "g".into(),
+            codec: Codec::Json,
+            lite: false,
+            max_messages: 32,
+            max_bytes: None,
+            window: 1,
+            discard: false,
+        };
+        let spans =
+            vec![(addr(1), (0..7).map(span).collect()), (addr(2), (0..3).map(span).collect())];
+        for connections in 1..12 {
+            let plan = DrainPlan {
+                style: style.clone(),
+                spans: spans.clone(),
+                connections,
+                threads: 1,
+                cores: vec![],
+                ledger: None,
+            };
+            let shares = share(&plan);
+            for (broker, wanted) in &spans {
+                let mut queues: Vec<u32> = shares
+                    .iter()
+                    .filter(|(addr, _)| addr == broker)
+                    .flat_map(|(_, spans)| spans.iter().map(|span| span.queue))
+                    .collect();
+                queues.sort();
+                let wanted: Vec<u32> = wanted.iter().map(|span| span.queue).collect();
+                assert_eq!(queues, wanted, "{connections} connections");
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! `drain`: reads a backlog, checks it, and says how fast it came.
+
+use crate::drain::{self, DrainPlan, DrainResult, PullStyle};
+use crate::ledger::Ledger;
+use crate::report::{Latency, Report, Throughput, Watch};
+use crate::send::CoreList;
+use crate::target::TargetArgs;
+use crate::wire::Codec;
+use clap::Args;
+use serde::Serialize;
+use std::io;
+use std::path::PathBuf;
+
+#[derive(Args, Clone, Debug)]
+pub struct DrainArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub how: PullArgs,
+}
+
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct PullArgs {
+    #[arg(long, default_value_t = 1)]
+    pub connections: usize,
+    /// Pulls in flight per connection, each for another queue
+    #[arg(long, default_value_t = 1)]
+    pub window: usize,
+    /// Messages per pull
+    #[arg(long, default_value_t = 32)]
+    pub max_messages: u32,
+    /// Bytes per pull, where the broker honours it
+    #[arg(long)]
+    pub max_bytes: Option<u32>,
+    /// Begin at this offset of every queue (default: its first message)
+    #[arg(long)]
+    pub from: Option<u64>,
+    /// Pull as lite consumers do (code 361)
+    #[arg(long)]
+    pub lite: bool,
+    #[arg(long, default_value = "ringmq-bench-consumer")]
+    pub group: String,
+    #[arg(long, value_enum, default_value_t = Codec::Json)]
+    pub codec: Codec,
+    /// Count messages without verifying them; bytes are still copied from the socket
+    #[arg(long)]
+    pub discard: bool,
+    /// Compare with what `send --ledger` wrote
+    #[arg(long, value_name = "FILE", conflicts_with = "discard")]
+    pub ledger: Option<PathBuf>,
+    /// Do not fail when a connection's messages were stored in another order
+    #[arg(long)]
+    pub allow_reorder: bool,
+    /// Drain this many times from the beginning; the last is reported, the best printed
+    #[arg(long, default_value_t = 1)]
+    pub passes: usize,
+    #[arg(long, default_value_t = 1)]
+    pub threads: usize,
+    /// Cores for the drain, like 1 or 1,3 or 2-5
+    #[arg(long, value_parser = CoreList::parse)]
+    pub cores: Option<CoreList>,
+    #[arg(long, value_name = "PID")]
+    pub broker_pid: Option<u32>,
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Settings {
+    #[serde(flatten)]
+    how: PullArgs,
+    topic: String,
+    endpoints: Vec<String>,
+    receiver: &'static str,
+}
+
+#[derive(Serialize)]
+struct Details {
+    pulls_by_code: std::collections::BTreeMap<i32, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    findings: Option<drain::Findings>,
+    short: Vec<String>,
+    /// Messages per second of every pass.
+    passes: Vec<f64>,
+    best_messages_per_second: f64,
+    best_broker_cpu_us_per_message: Option<f64>,
+}
+
+impl DrainArgs {
+    pub fn run(&self) -> io::Result<bool> {
+        let how = &self.how;
+        if how.connections == 0 || how.window == 0 || how.threads == 0 || how.passes == 0 {
+            return Err(io::Error::other("connections, window, threads and passes start at 1"));
+        }
+        let cores = CoreList::pin_main(&how.cores)?;
+        let endpoints = self.target.endpoints()?;
+        let mut spans = Vec::new();
+        for endpoint in &endpoints {
+            spans.push((endpoint.addr, drain::spans(endpoint, &self.target.topic, how.from)?));
+        }
+        let plan = DrainPlan {
+            style: PullStyle {
+                topic: self.target.topic.clone(),
+                group: how.group.clone(),
+                codec: how.codec,
+                lite: how.lite,
+                max_messages: how.max_messages,
+                max_bytes: how.max_bytes,
+                window: how.window,
+                discard: how.discard,
+            },
+            spans,
+            connections: how.connections,
+            threads: how.threads.min(how.connections),
+            cores,
+            ledger: how.ledger.as_deref().map(Ledger::read).transpose()?,
+        };
+        let addrs = endpoints.iter().map(|endpoint| endpoint.addr.to_string()).collect();
+        self.passes(&plan, addrs)
+    }
+
+    fn passes(&self, plan: &DrainPlan, endpoints: Vec<String>) -> io::Result<bool> {
+        let mut all_clean = true;
+        let (mut rates, mut best_cpu) = (Vec::new(), None::<f64>);
+        for pass in 1..=self.how.passes {
+            let mut watch = Watch::new(self.how.broker_pid);
+            let mut watched = Ok(());
+            let result = drain::run(plan, || watched = watch.begin())?;
+            watched?;
+            watch.end()?;
+            let seconds = result.elapsed.as_secs_f64();
+            let throughput = Throughput::of(result.messages, result.body_bytes, seconds);
+            rates.push(throughput.messages_per_second);
+            let cpu = watch.cost(&throughput).map(|cost| cost.cpu_us_per_message);
+            best_cpu = best_cpu.into_iter().chain(cpu).reduce(f64::min);
+            let clean = self.is_clean(&result);
+            all_clean &= clean;
+            let settings = Settings {
+                how: self.how.clone(),
+                topic: self.target.topic.clone(),
+                endpoints: endpoints.clone(),
+                receiver: "copies",
+            };
+            let mut report = Report::new("drain", settings, throughput, &watch);
+            report.latency = Some(Latency::of(&result.latency));
+            report.print();
+            print_result(&result, self.how.discard, clean);
+            report.details = serde_json::to_value(Details {
+                pulls_by_code: result.pulls,
+                findings: (!self.how.discard).then_some(result.findings),
+                short: result.short,
+                best_messages_per_second: rates.iter().copied().fold(0.0, f64::max),
+                passes: rates.clone(),
+                best_broker_cpu_us_per_message: best_cpu,
+            })?;
+            if pass == self.how.passes {
+                report.write(self.how.json.as_deref())?;
+            }
+        }
+        Ok(all_clean)
+    }
+
+    fn is_clean(&self, result: &DrainResult) -> bool {
+        let ordered = self.how.allow_reorder || result.findings.reordered == 0;
+        result.findings.is_clean() && ordered && result.short.is_empty()
+    }
+}
+
+fn print_result(result: &DrainResult, discard: bool, clean: bool) {
+    let codes: Vec<String> =
+        result.pulls.iter().map(|(code, count)| format!("code {code}: {count}")).collect();
+    println!("pulls      {}", codes.join("  "));
+    for why in &result.short {
+        println!("short      {why}");
+    }
+    if discard {
+        return;
+    }
+    let f = &result.findings;
+    println!(
+        "verified   {}  foreign {}  missing {}  duplicate {}  reordered {}  corrupt {}  \
+         wrong stored crc {}  misplaced {}  malformed {}  unacknowledged but there {}",
+        f.verified,
+        f.foreign,
+        f.missing,
+        f.duplicate,
+        f.reordered,
+        f.corrupt,
+        f.wrong_stored_crc,
+        f.misplaced,
+        f.malformed,
+        f.unacknowledged_present
+    );
+    println!("verdict    {}", if clean { "as sent" } else { "NOT as sent" });
+}
