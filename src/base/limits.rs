@@ -122,3 +122,7 @@ pub const INDEX_SPARE_RUNS_MAX: usize = 2;
 /// block goes first.
 pub const INDEX_COLD_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const INDEX_COLD_BLOCKS_MAX: usize = 1024;
+
+/// A broker's compressed registration once it is inflated; beyond it the name server
+/// answers code 1. Room for about a million topics.
+pub const REGISTRATION_BYTES_MAX: u64 = 128 * 1024 * 1024;

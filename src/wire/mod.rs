@@ -9,11 +9,13 @@
 //! What lies on the way of sends and pulls (frame, header, fields, replies) allocates
 //! nothing and is our own; bodies off that way use serde.
 
+pub mod body;
 pub mod code;
 pub mod ext;
 pub mod frame;
 pub mod headers;
 pub mod language;
+pub mod message;
 pub mod pull;
 pub mod reply;
 pub mod request;
@@ -27,6 +29,7 @@ mod text;
 pub use ext::{ExtFields, Field, FieldError, Value};
 pub use frame::{Codec, FrameError, Prefix, parse_prefix};
 pub use language::Language;
+pub use message::{StoredMessage, StoredMessages};
 pub use pull::{PullReply, PullRequest};
 pub use reply::FrameWriter;
 pub use request::{HeaderError, Request};
