@@ -29,7 +29,7 @@ pub struct Identity {
 }
 
 /// A setting, and whether somebody asked for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice<T> {
     Given(T),
     Default(T),
