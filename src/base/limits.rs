@@ -126,3 +126,22 @@ pub const INDEX_COLD_BLOCKS_MAX: usize = 1024;
 /// A broker's compressed registration once it is inflated; beyond it the name server
 /// answers code 1. Room for about a million topics.
 pub const REGISTRATION_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Frames that wait on a shard, all together; a further one is refused with code 2.
+pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long a frame waits for its topic to be created (then code 1), for the log to
+/// take writes again (then code 2), and for a read from disk (then code 1).
+pub const TOPIC_WAIT_US_MAX: u64 = 2_000_000;
+pub const ROOM_WAIT_US_MAX: u64 = 1_000_000;
+pub const LOAD_WAIT_US_MAX: u64 = 10_000_000;
+
+/// Record bytes that one turn appends; a turn ends early when it reaches half of it.
+pub const TURN_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How long a durability that a send waits for may take; then code 10 tells that the
+/// message is stored all the same. RocketMQ's `syncFlushTimeout`.
+pub const ACK_WAIT_US_MAX: u64 = 5_000_000;
+
+/// What one pull may bring, whatever the options say: a reply must fit a frame.
+pub const PULL_MESSAGES_MAX: u32 = 4096;
+pub const PULL_BYTES_MAX: u64 = 8 * 1024 * 1024;

@@ -7,6 +7,7 @@ pub mod connection;
 pub mod group;
 pub mod limits;
 pub mod memory;
+pub mod metadata;
 pub mod names;
 pub mod offset;
 pub mod options;
@@ -15,8 +16,8 @@ pub mod properties;
 pub mod time;
 pub mod topic;
 
-pub use connection::ConnId;
 pub use ack::AckLevel;
+pub use connection::ConnId;
 pub use offset::{LogOffset, QueueOffset};
 pub use time::Now;
 pub use topic::TopicId;

@@ -15,7 +15,7 @@ pub const ACK_ATTRIBUTE: &str = "ringmq.ack";
 
 /// A topic of one shard. Never used again after a deletion, so that what the index
 /// holds of a deleted namesake is nobody's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicId(pub u32);
 
 /// What operators set and clients see of a topic.

@@ -105,6 +105,13 @@ pub enum NoRoom {
     Stopping,
 }
 
+impl NoRoom {
+    /// Whether the same batch may find room later in this life.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::ArenaFull | Self::SegmentNotReady)
+    }
+}
+
 /// The write or flush that ended this log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {

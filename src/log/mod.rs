@@ -21,7 +21,9 @@ pub mod scan;
 pub mod segment;
 pub mod watermarks;
 
-pub use commit_log::{Appended, CommitLog, Failure, LogConfig, LogIntent, LogStart, NoRoom, OpId};
+pub use commit_log::{
+    Appended, CommitLog, Failure, LogConfig, LogIntent, LogStart, LogStats, NoRoom, OpId,
+};
 pub use footer::ChainEnd;
 pub use policy::{AckLevel, FlushMethod};
 pub use record::{NewRecord, RecordError, RecordView, Stored};

@@ -1,18 +1,7 @@
 //! When groups close, writes start and flushes happen: the figures, in one place.
 
+pub use crate::base::AckLevel;
 use crate::base::limits::RECORD_BYTES_MAX;
-
-/// How far a record has come when its sender is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AckLevel {
-    /// In the arena, which outlives the process.
-    #[default]
-    Appended,
-    /// Its write group has completed: survives the kernel.
-    Written,
-    /// Durable on media: survives a power cut.
-    Flushed,
-}
 
 /// How the flushed level is reached; the start-up probe knows which is faster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -55,6 +55,10 @@ impl QueueIndex {
         self.slots.find(key)
     }
 
+    pub fn is_open(&self, slot: QueueSlot) -> bool {
+        self.slots.is_open(slot)
+    }
+
     pub fn key(&self, slot: QueueSlot) -> QueueKey {
         self.slots.get(slot).key
     }

@@ -45,11 +45,7 @@ pub use search::{Boundary, TimeFound};
 pub use slots::QueueSlot;
 
 use crate::base::LogOffset;
-
-/// A topic of one shard. Never given twice, so entries of a deleted topic belong to
-/// nobody, even when a topic of the same name is made later.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicId(pub u32);
+pub use crate::base::TopicId;
 
 /// A queue of a topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,7 +6,7 @@ use super::{QueueKey, TopicId};
 use crate::base::QueueOffset;
 
 /// A queue's place in the index, for as long as its topic exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueSlot {
     index: u32,
     /// Which use of the place: a slot kept beyond its topic is found out.
@@ -90,6 +90,11 @@ impl Slots {
 
     pub fn len(&self) -> usize {
         self.open
+    }
+
+    /// Whether the slot's topic still exists.
+    pub fn is_open(&self, slot: QueueSlot) -> bool {
+        self.queues.get(slot.index).life == slot.life
     }
 
     #[inline]

@@ -161,6 +161,8 @@ pub struct BatchEntries<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchEntry<'a> {
     pub flag: i32,
+    /// Where the body begins in the batch.
+    pub body_at: usize,
     pub body: &'a [u8],
     /// Property text, UTF-8.
     pub properties: &'a [u8],
@@ -183,6 +185,8 @@ pub enum BatchError {
 
 /// An entry with empty body and properties.
 const ENTRY_BYTES_MIN: usize = 22;
+/// What lies before the body.
+const ENTRY_HEAD_BYTES: usize = 20;
 
 impl<'a> BatchEntries<'a> {
     pub fn new(body: &'a [u8]) -> Self {
@@ -190,7 +194,7 @@ impl<'a> BatchEntries<'a> {
     }
 
     /// Draws the entry that `entry` consists of.
-    fn parse(entry: &'a [u8]) -> Option<BatchEntry<'a>> {
+    fn parse(entry: &'a [u8], at: usize) -> Option<BatchEntry<'a>> {
         let (&[_, _, _, _, _, _, _, _, _, _, _, _, f0, f1, f2, f3, b0, b1, b2, b3], rest) =
             entry.split_first_chunk()?;
         let body_len = usize::try_from(i32::from_be_bytes([b0, b1, b2, b3])).ok()?;
@@ -198,7 +202,12 @@ impl<'a> BatchEntries<'a> {
         let (properties_len, properties) = rest.split_first_chunk()?;
         let properties_len = usize::try_from(i16::from_be_bytes(*properties_len)).ok()?;
         let flag = i32::from_be_bytes([f0, f1, f2, f3]);
-        (properties.len() == properties_len).then_some(BatchEntry { flag, body, properties })
+        (properties.len() == properties_len).then_some(BatchEntry {
+            flag,
+            body_at: at + ENTRY_HEAD_BYTES,
+            body,
+            properties,
+        })
     }
 
     fn next_entry(&mut self) -> Result<BatchEntry<'a>, BatchError> {
@@ -209,7 +218,7 @@ impl<'a> BatchEntries<'a> {
             .filter(|total| *total >= ENTRY_BYTES_MIN)
             .ok_or(BatchError::BadLength { at })?;
         let (entry, rest) = self.rest.split_at_checked(total).ok_or(BatchError::Cut { at })?;
-        let entry = Self::parse(entry).ok_or(BatchError::BadLength { at })?;
+        let entry = Self::parse(entry, at).ok_or(BatchError::BadLength { at })?;
         str::from_utf8(entry.properties).map_err(|_| BatchError::PropertiesNotUtf8 { at })?;
         (self.rest, self.at) = (rest, at + total);
         Ok(entry)
@@ -335,9 +344,9 @@ mod tests {
 
     fn batch() -> (Vec<u8>, Vec<BatchEntry<'static>>) {
         let entries = vec![
-            BatchEntry { flag: 1, body: b"first", properties: b"UNIQ_KEY\x01a\x02" },
-            BatchEntry { flag: -1, body: b"", properties: b"" },
-            BatchEntry { flag: 0, body: b"third", properties: b"" },
+            BatchEntry { flag: 1, body_at: 20, body: b"first", properties: b"UNIQ_KEY\x01a\x02" },
+            BatchEntry { flag: -1, body_at: 58, body: b"", properties: b"" },
+            BatchEntry { flag: 0, body_at: 80, body: b"third", properties: b"" },
         ];
         let mut body = Vec::new();
         entries.iter().for_each(|entry| entry.encode(&mut body));

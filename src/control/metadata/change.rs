@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use crate::base::group::GroupConfig;
+pub use crate::base::metadata::{DataVersion, TopicRecord};
 use crate::base::topic::TopicConfig;
-use crate::base::{LogOffset, QueueOffset, TopicId};
+use crate::base::{LogOffset, QueueOffset};
 
 /// Whose change it is: a party (a shard, or the control thread) and its own number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -127,15 +126,6 @@ pub enum TopicEffect {
     Unchanged,
 }
 
-/// A topic of one shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicRecord {
-    pub id: TopicId,
-    /// Records below belong to a deleted namesake.
-    pub birth: LogOffset,
-    pub config: TopicConfig,
-}
-
 /// Where a group stands in one queue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OffsetEntry {
@@ -143,16 +133,6 @@ pub struct OffsetEntry {
     pub group: String,
     pub queue: u32,
     pub offset: QueueOffset,
-}
-
-/// How name servers and tools tell one state of a configuration from another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct DataVersion {
-    pub state_version: i64,
-    /// Milliseconds since 1970 of the last change.
-    pub timestamp: i64,
-    pub counter: i64,
 }
 
 /// Everything that a start finds.
@@ -176,9 +156,7 @@ pub struct ShardMetadata {
     pub options: BTreeMap<String, String>,
 }
 
-impl DataVersion {
-    /// The version after a change at `now_ms`; it differs even if the clock stood still.
-    pub(super) fn next(self, now_ms: i64) -> Self {
-        Self { timestamp: now_ms, counter: self.counter + 1, ..self }
-    }
+/// The version after a change at `now_ms`; it differs even if the clock stood still.
+pub(super) fn next_version(version: DataVersion, now_ms: i64) -> DataVersion {
+    DataVersion { timestamp: now_ms, counter: version.counter + 1, ..version }
 }

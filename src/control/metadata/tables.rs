@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{
     Change, DataVersion, Loaded, OffsetEntry, Outcome, ShardMetadata, TopicEffect, TopicPlaced,
-    TopicRecord,
+    TopicRecord, next_version,
 };
 use crate::base::group::GroupConfig;
 use crate::base::topic::TopicConfig;
@@ -313,7 +313,7 @@ impl Transaction<'_> {
 
     fn bump(&self, shard: u16, what: &'static str) -> Result<DataVersion, Error> {
         let mut versions: Table<'_, ShardKey, &[u8]> = self.write.open_table(VERSIONS)?;
-        let next = version(&versions, shard, what)?.next(self.now_ms);
+        let next = next_version(version(&versions, shard, what)?, self.now_ms);
         versions.insert((shard, what), to_json(&next).as_slice())?;
         Ok(next)
     }

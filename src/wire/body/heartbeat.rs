@@ -85,6 +85,13 @@ impl Default for SubscriptionData {
 
 const TAG: &str = "TAG";
 
+impl SubscriptionData {
+    /// Whether the expression is a list of tags.
+    pub fn is_tag(&self) -> bool {
+        self.expression_type == TAG
+    }
+}
+
 /// Absent, null and empty all mean TAG.
 fn expression_type<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let named = Option::<String>::deserialize(from)?;
