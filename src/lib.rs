@@ -17,6 +17,22 @@ pub mod log;
 #[forbid(unsafe_code)]
 pub mod queue;
 
+/// One shard's log with its queues: watermarks, visibility, reads.
+#[forbid(unsafe_code)]
+pub mod store;
+
+/// What a broker does with a request. `dispatch.rs` is the table of contents.
+#[forbid(unsafe_code)]
+pub mod broker;
+
+/// A connection as a value: bytes in, frames out; replies, backlog, limits.
+#[forbid(unsafe_code)]
+pub mod net;
+
+/// One shard as a value: events in, intents out.
+#[forbid(unsafe_code)]
+pub mod shard;
+
 /// io_uring: ring, buffers, arena. The one room with unsafe code.
 pub mod reactor;
 

@@ -1,0 +1,187 @@
+//! What a broker does with a request. `dispatch.rs` is the table of contents, then one
+//! file per feature. No sockets, no threads: what has to happen outside is an `Effect`.
+
+mod clients;
+pub mod context;
+mod deferred;
+mod dispatch;
+pub mod effect;
+mod groups;
+mod holds;
+mod members;
+mod offsets;
+mod positions;
+mod pull;
+pub mod refusal;
+mod send;
+mod stats;
+mod topics;
+mod unique_id;
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddrV4;
+
+use crate::base::group::GroupConfig;
+use crate::base::metadata::DataVersion;
+use crate::base::options::BrokerOptions;
+use crate::base::outgoing::Piece;
+use crate::base::{AckLevel, ConnId};
+use crate::queue::QueueSlot;
+
+use clients::Awaited;
+use context::Context;
+pub use effect::TopicMade;
+use holds::{Hold, Holds};
+use members::Members;
+use offsets::Offsets;
+use send::Sends;
+use stats::Stats;
+use topics::Topics;
+use unique_id::UniqueIds;
+
+pub use dispatch::CODES;
+pub use offsets::Change as OffsetChange;
+pub use topics::Restored;
+
+/// Who a shard is to the outside: a logical broker.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub cluster: String,
+    pub name: String,
+    /// The address in routes and message ids.
+    pub store_host: SocketAddrV4,
+    /// Acknowledgement level of topics that name none.
+    pub level: AckLevel,
+}
+
+/// One logical broker.
+pub struct Broker {
+    cluster: String,
+    name: String,
+    store_host: SocketAddrV4,
+    level: AckLevel,
+    pub options: BrokerOptions,
+    topics: Topics,
+    groups: HashMap<String, GroupConfig>,
+    members: Members,
+    offsets: Offsets,
+    holds: Holds,
+    sends: Sends,
+    stats: Stats,
+    unique_ids: UniqueIds,
+    /// What the broker adds to each message's properties.
+    own_properties: Vec<u8>,
+    /// Topics that are being created on all shards.
+    creating: HashSet<String>,
+    /// Requests that wait for a metadata change, by its token.
+    pending: HashMap<u64, topics::Pending>,
+    next_token: u64,
+    /// Counts changes of the topic table; what name servers compare.
+    topics_version: DataVersion,
+    groups_version: DataVersion,
+    /// The version that all reachable name servers know.
+    published: i64,
+    awaited: Vec<Awaited>,
+    /// Connections whose heartbeat waits for its retry topics.
+    routes_pending: HashSet<ConnId>,
+    next_opaque: i32,
+    /// Sends wait for room: later ones must not overtake them.
+    pub room_awaited: bool,
+    offsets_due_us: u64,
+    saving_offsets: bool,
+    // Memory that is used again every turn.
+    journal: Vec<u8>,
+    pieces: Vec<Piece>,
+    woken: Vec<Hold>,
+    shown: Vec<QueueSlot>,
+}
+
+/// What clients are told of where their broker is.
+const REGION: &str = "DefaultRegion";
+
+/// How often consumer offsets are made durable. RocketMQ's `flushConsumerOffsetInterval`.
+const OFFSETS_SAVED_EVERY_US: u64 = 5_000_000;
+
+impl Broker {
+    pub fn new(identity: Identity, options: BrokerOptions, start_ms: i64) -> Self {
+        let own_properties = format!(
+            "MSG_REGION\u{1}{REGION}\u{2}TRACE_ON\u{1}{}\u{2}CLUSTER\u{1}{}\u{2}",
+            options.trace_on, identity.cluster
+        );
+        let version = DataVersion { counter: 1, state_version: 0, timestamp: start_ms };
+        Self {
+            unique_ids: UniqueIds::new(identity.store_host, start_ms),
+            own_properties: own_properties.into_bytes(),
+            cluster: identity.cluster,
+            name: identity.name,
+            store_host: identity.store_host,
+            level: identity.level,
+            options,
+            topics: Topics::default(),
+            groups: HashMap::new(),
+            members: Members::default(),
+            offsets: Offsets::default(),
+            holds: Holds::default(),
+            sends: Sends::default(),
+            stats: Stats::new(start_ms),
+            creating: HashSet::new(),
+            pending: HashMap::new(),
+            next_token: 0,
+            topics_version: version,
+            groups_version: version,
+            published: 0,
+            awaited: Vec::new(),
+            routes_pending: HashSet::new(),
+            next_opaque: 0,
+            room_awaited: false,
+            offsets_due_us: 0,
+            saving_offsets: false,
+            journal: Vec::new(),
+            pieces: Vec::new(),
+            woken: Vec::new(),
+            shown: Vec::new(),
+        }
+    }
+
+    /// Ends the turn: appends what was sent, answers whom it concerns. False if the log
+    /// takes nothing now; the frames are then to be fetched by `take_unappended`.
+    pub fn end_turn(&mut self, cx: &mut Context) -> bool {
+        let appended = self.append_sends(cx);
+        self.release_sends(cx);
+        let mut shown = std::mem::take(&mut self.shown);
+        cx.store.take_shown(&mut shown);
+        for queue in shown.drain(..) {
+            self.wake(cx, queue);
+        }
+        self.shown = shown;
+        self.save_offsets(cx, false);
+        appended
+    }
+
+    /// What time brings about. Returns connections of clients that fell silent.
+    pub fn expire(&mut self, cx: &mut Context) -> Vec<ConnId> {
+        self.expire_holds(cx);
+        self.answer_awaited(cx);
+        self.stats.sample(cx.now.unix_ms);
+        self.members.expired(cx.now.mono_us)
+    }
+
+    pub fn next_deadline_us(&self) -> Option<u64> {
+        let offsets = self.offsets.has_changes() && !self.saving_offsets;
+        [
+            self.holds.next_deadline_us(),
+            self.sends.deferred.next_deadline_us(),
+            self.members.next_scan_us(),
+            self.next_awaited_deadline_us(),
+            offsets.then_some(self.offsets_due_us),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn take_token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+}

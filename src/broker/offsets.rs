@@ -1,0 +1,261 @@
+//! Consumer offsets: where each group goes on in each queue.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::base::limits::CONSUMER_OFFSETS_MAX;
+
+/// The consumer offsets of a shard, by group and topic.
+#[derive(Debug, Default)]
+pub struct Offsets {
+    groups: HashMap<String, HashMap<String, Vec<Position>>>,
+    count: usize,
+    /// Positions that changed since the last `take_changes`, each once.
+    changed: Vec<(String, String, u32)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Position {
+    /// None: this group has not committed on this queue.
+    committed: Option<i64>,
+    /// Where the last pull of the group began.
+    pulled: Option<i64>,
+    changed: bool,
+}
+
+/// One position, as it is persisted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub group: String,
+    pub topic: String,
+    pub queue: u32,
+    pub offset: i64,
+}
+
+/// The table already holds `CONSUMER_OFFSETS_MAX` positions.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooMany;
+
+impl Offsets {
+    pub fn get(&self, group: &str, topic: &str, queue: u32) -> Option<i64> {
+        self.position(group, topic, queue)?.committed
+    }
+
+    /// Where the last pull of the group began; for operators who watch progress.
+    pub fn pulled(&self, group: &str, topic: &str, queue: u32) -> Option<i64> {
+        self.position(group, topic, queue)?.pulled
+    }
+
+    /// The last commit counts, also when it goes back. True if it changed something.
+    pub fn commit(
+        &mut self,
+        group: &str,
+        topic: &str,
+        queue: u32,
+        offset: i64,
+    ) -> Result<bool, TooMany> {
+        let position = self.position_mut(group, topic, queue)?;
+        if position.committed == Some(offset) {
+            return Ok(false);
+        }
+        position.committed = Some(offset);
+        if !std::mem::replace(&mut position.changed, true) {
+            self.changed.push((group.to_owned(), topic.to_owned(), queue));
+        }
+        Ok(true)
+    }
+
+    /// A position that is durable already, at start.
+    pub fn restore(&mut self, change: &Change) -> Result<(), TooMany> {
+        let position = self.position_mut(&change.group, &change.topic, change.queue)?;
+        position.committed = Some(change.offset);
+        Ok(())
+    }
+
+    pub fn note_pull(&mut self, group: &str, topic: &str, queue: u32, offset: i64) {
+        if let Ok(position) = self.position_mut(group, topic, queue) {
+            position.pulled = Some(offset);
+        }
+    }
+
+    /// What changed since the last call, to be made durable in one transaction.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        let changed = std::mem::take(&mut self.changed);
+        let mut changes = Vec::with_capacity(changed.len());
+        for (group, topic, queue) in changed {
+            let Ok(position) = self.position_mut(&group, &topic, queue) else { continue };
+            position.changed = false;
+            if let Some(offset) = position.committed {
+                changes.push(Change { group, topic, queue, offset });
+            }
+        }
+        changes
+    }
+
+    /// A transaction failed: all positions are to be made durable with the next one.
+    pub fn mark_all_changed(&mut self) {
+        for (group, topics) in &mut self.groups {
+            for (topic, queues) in topics {
+                for (queue, position) in queues.iter_mut().enumerate() {
+                    if position.committed.is_some() && !position.changed {
+                        position.changed = true;
+                        self.changed.push((group.clone(), topic.clone(), queue as u32));
+                    }
+                }
+            }
+        }
+    }
+
+    pub fn has_changes(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// The topics on which `group` has positions, with the committed ones by queue.
+    pub fn topics_of(&self, group: &str) -> BTreeMap<&str, Vec<(u32, i64)>> {
+        let topics = self.groups.get(group).into_iter().flatten();
+        topics
+            .map(|(topic, queues)| {
+                let committed = queues.iter().enumerate();
+                let committed =
+                    committed.filter_map(|(queue, at)| Some((queue as u32, at.committed?)));
+                (topic.as_str(), committed.collect())
+            })
+            .collect()
+    }
+
+    /// The groups that have a position on `topic`.
+    pub fn groups_of(&self, topic: &str) -> Vec<&str> {
+        let has = |topics: &HashMap<String, Vec<Position>>| {
+            topics.get(topic).is_some_and(|queues| queues.iter().any(|at| at.committed.is_some()))
+        };
+        self.groups
+            .iter()
+            .filter(|(_, topics)| has(topics))
+            .map(|(group, _)| group.as_str())
+            .collect()
+    }
+
+    pub fn remove_group(&mut self, group: &str) {
+        if let Some(topics) = self.groups.remove(group) {
+            self.count -= topics.values().map(Vec::len).sum::<usize>();
+        }
+        self.changed.retain(|(name, _, _)| name != group);
+    }
+
+    pub fn remove_topic(&mut self, topic: &str) {
+        for topics in self.groups.values_mut() {
+            if let Some(queues) = topics.remove(topic) {
+                self.count -= queues.len();
+            }
+        }
+        self.changed.retain(|(_, name, _)| name != topic);
+    }
+
+    fn position(&self, group: &str, topic: &str, queue: u32) -> Option<&Position> {
+        self.groups.get(group)?.get(topic)?.get(queue as usize)
+    }
+
+    /// The position, made when missing. Only the first use of a queue allocates.
+    fn position_mut(
+        &mut self,
+        group: &str,
+        topic: &str,
+        queue: u32,
+    ) -> Result<&mut Position, TooMany> {
+        if self.position(group, topic, queue).is_none() {
+            self.make_room(group, topic, queue)?;
+        }
+        let queues = self.groups.get_mut(group).and_then(|topics| topics.get_mut(topic));
+        Ok(&mut queues.expect("made above")[queue as usize])
+    }
+
+    fn make_room(&mut self, group: &str, topic: &str, queue: u32) -> Result<(), TooMany> {
+        let topics = self.groups.entry(group.to_owned()).or_default();
+        let queues = topics.entry(topic.to_owned()).or_default();
+        let grown = (queue as usize + 1).saturating_sub(queues.len());
+        if self.count + grown > CONSUMER_OFFSETS_MAX {
+            return Err(TooMany);
+        }
+        self.count += grown;
+        queues.resize(queues.len() + grown, Position::default());
+        Ok(())
+    }
+}
+
+/// A commit as the arena's journal keeps it:
+///
+/// ```text
+/// u32 queue | i64 offset | u16 group length, group | topic
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalEntry<'a> {
+    pub group: &'a str,
+    pub topic: &'a str,
+    pub queue: u32,
+    pub offset: i64,
+}
+
+impl<'a> JournalEntry<'a> {
+    pub fn encode<'o>(&self, out: &'o mut Vec<u8>) -> &'o [u8] {
+        out.clear();
+        out.extend_from_slice(&self.queue.to_be_bytes());
+        out.extend_from_slice(&self.offset.to_be_bytes());
+        out.extend_from_slice(&(self.group.len() as u16).to_be_bytes());
+        out.extend_from_slice(self.group.as_bytes());
+        out.extend_from_slice(self.topic.as_bytes());
+        out
+    }
+
+    /// None for bytes that `encode` has not made.
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let (queue, rest) = bytes.split_first_chunk()?;
+        let (offset, rest) = rest.split_first_chunk()?;
+        let (group_len, rest) = rest.split_first_chunk()?;
+        let (group, topic) = rest.split_at_checked(u16::from_be_bytes(*group_len).into())?;
+        Some(Self {
+            group: str::from_utf8(group).ok()?,
+            topic: str::from_utf8(topic).ok()?,
+            queue: u32::from_be_bytes(*queue),
+            offset: i64::from_be_bytes(*offset),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_commit_counts_and_is_handed_out_once() {
+        let mut offsets = Offsets::default();
+        assert_eq!(offsets.commit("g", "t", 2, 10), Ok(true));
+        assert_eq!(offsets.commit("g", "t", 2, 7), Ok(true));
+        assert_eq!(offsets.commit("g", "t", 2, 7), Ok(false));
+        assert_eq!(offsets.get("g", "t", 2), Some(7));
+        assert_eq!(offsets.get("g", "t", 1), None);
+        let change = Change { group: "g".into(), topic: "t".into(), queue: 2, offset: 7 };
+        assert_eq!(offsets.take_changes(), [change]);
+        assert!(!offsets.has_changes());
+    }
+
+    #[test]
+    fn the_positions_of_a_removed_topic_or_group_are_gone() {
+        let mut offsets = Offsets::default();
+        offsets.commit("g", "t", 0, 1).unwrap();
+        offsets.commit("g", "u", 0, 2).unwrap();
+        offsets.remove_topic("t");
+        assert_eq!(offsets.get("g", "t", 0), None);
+        assert_eq!(offsets.topics_of("g").len(), 1);
+        offsets.remove_group("g");
+        assert_eq!(offsets.get("g", "u", 0), None);
+        assert!(offsets.take_changes().is_empty());
+    }
+
+    #[test]
+    fn a_pull_alone_commits_nothing() {
+        let mut offsets = Offsets::default();
+        offsets.note_pull("g", "t", 0, 5);
+        assert_eq!(offsets.pulled("g", "t", 0), Some(5));
+        assert_eq!(offsets.get("g", "t", 0), None);
+        assert!(offsets.groups_of("t").is_empty());
+    }
+}

@@ -1,0 +1,393 @@
+//! One shard's log with its queues: what is appended, when it becomes visible, and
+//! where it is read from.
+//!
+//! A record is *appended* with its turn and becomes *visible* (pull, wake-up, maximum
+//! offset) when its topic's ack level is reached, never before.
+
+mod blocks;
+mod disk;
+mod intent;
+mod pins;
+mod read;
+mod visibility;
+
+use std::sync::Arc;
+
+use crate::base::limits::READY_SEGMENTS;
+use crate::base::memory::{Arena, LogRing};
+use crate::base::outgoing::{Outgoing, Piece};
+use crate::base::{AckLevel, LogOffset, Now, QueueOffset, TopicId};
+use crate::log::retention::{DiskUse, Expired, Fate};
+use crate::log::{
+    CommitLog, Failure, Geometry, LogIntent, LogStats, NewRecord, NoRoom, Watermarks,
+};
+use crate::queue::{Entry, FrozenRun, QueueIndex, QueueKey, QueueSlot};
+
+use blocks::Blocks;
+pub use disk::DiskState;
+use intent::Loads;
+pub use intent::{Done, Intent, LoadId};
+use pins::Pins;
+pub use read::{Found, ReadEnd, ReadLimits, Status, TimeEnd};
+use visibility::Visibility;
+
+/// The store of one shard.
+pub struct Store {
+    log: CommitLog,
+    index: QueueIndex,
+    visibility: Visibility,
+    pins: Pins,
+    blocks: Blocks,
+    loads: Loads,
+    disk: DiskState,
+    entries: Vec<(QueueOffset, Entry)>,
+    scratch: Vec<u8>,
+    log_intents: Vec<LogIntent>,
+    intents: Vec<Intent>,
+    /// The log's lowest offset: what is before it has expired.
+    log_min: LogOffset,
+    /// Records whose body did not match its checksum when it was read.
+    damaged: u64,
+    /// The index was rolled for a clean stop.
+    rolled: bool,
+}
+
+/// A record that the log has taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    pub at: LogOffset,
+    pub len: u32,
+    pub offset: QueueOffset,
+}
+
+impl Store {
+    /// A store whose log and index are recovered; its arena's ring is empty and begins
+    /// where the log ends.
+    pub fn new(
+        log: CommitLog,
+        index: QueueIndex,
+        log_min: LogOffset,
+        disk: DiskState,
+        arena: &dyn Arena,
+    ) -> Self {
+        Self {
+            pins: Pins::new(arena.size()),
+            blocks: Blocks::new(arena.slots(), arena.slot_bytes()),
+            log,
+            index,
+            visibility: Visibility::default(),
+            loads: Loads::default(),
+            disk,
+            entries: Vec::new(),
+            scratch: Vec::new(),
+            log_intents: Vec::new(),
+            intents: Vec::new(),
+            log_min,
+            damaged: 0,
+            rolled: false,
+        }
+    }
+
+    // ----- Queues ------------------------------------------------------------------
+
+    pub fn open_queue(&mut self, key: QueueKey) -> QueueSlot {
+        self.index.open(key)
+    }
+
+    pub fn remove_topic(&mut self, topic: TopicId) {
+        self.index.remove_topic(topic);
+    }
+
+    /// The offset of the queue's first message; of the next one if it has none.
+    pub fn min_offset(&self, slot: QueueSlot) -> QueueOffset {
+        self.index.min(slot)
+    }
+
+    /// The offset behind the queue's last visible message.
+    pub fn max_offset(&self, slot: QueueSlot) -> QueueOffset {
+        self.index.visible(slot)
+    }
+
+    pub fn earliest_ms(&self, slot: QueueSlot) -> Option<i64> {
+        self.index.earliest_ms(slot)
+    }
+
+    // ----- Appending ---------------------------------------------------------------
+
+    /// Whether sends are taken at all: not while the disk is too full, nor after a
+    /// failure. Text for the sender otherwise.
+    pub fn accepts_writes(&self) -> Result<(), String> {
+        if let Some(failure) = self.log.failed() {
+            return Err(format!("the CommitLog has failed: {failure}"));
+        }
+        self.disk.accepts_writes()
+    }
+
+    /// The most bytes of records that one batch may have.
+    pub fn batch_bytes_max(&self) -> u64 {
+        self.log.batch_bytes_max()
+    }
+
+    /// Whether frames that waited for room may try again.
+    pub fn has_room(&self, arena: &dyn Arena) -> bool {
+        // The smallest batch stands for all: one that is larger waits again.
+        self.log.room_for(1, arena).is_ok() && !self.index.is_behind()
+    }
+
+    /// Begins a batch of `bytes`, or says why not now.
+    pub fn begin_batch(
+        &mut self,
+        bytes: u64,
+        now: Now,
+        arena: &mut dyn Arena,
+    ) -> Result<(), NoRoom> {
+        self.reclaim(bytes, arena);
+        self.log.room_for(bytes, arena)?;
+        if self.index.is_behind() {
+            return Err(NoRoom::ArenaFull);
+        }
+        self.log.begin_batch(bytes, now, arena);
+        Ok(())
+    }
+
+    /// Appends one record of the batch to a queue. It becomes visible at `level`.
+    pub fn append(
+        &mut self,
+        arena: &mut dyn Arena,
+        slot: QueueSlot,
+        tag: i32,
+        level: AckLevel,
+        record: NewRecord,
+    ) -> Stored {
+        let offset = self.index.next(slot);
+        let record = NewRecord { queue_offset: offset.0 as i64, ..record };
+        let appended = self.log.append(arena, &record);
+        let entry = Entry { at: appended.at, size: appended.len, tag, store_ms: appended.store_ms };
+        self.index.append(slot, entry);
+        let end = appended.at + u64::from(appended.len);
+        self.visibility.add(slot, self.index.visible(slot), offset, level, end);
+        Stored { at: appended.at, len: appended.len, offset }
+    }
+
+    /// Ends the batch: its records survive this process from here on.
+    pub fn end_batch(&mut self, arena: &mut dyn Arena) {
+        self.log.end_batch(arena);
+        let end = self.log.watermarks().appended();
+        let base = self.log.geometry().base(LogOffset(end.0 - 1));
+        self.disk.on_appended(base, self.log.last_store_ms());
+        self.visibility.show(&mut self.index, &self.log.watermarks());
+    }
+
+    /// Somebody waits for `level` of what is appended.
+    pub fn demand(&mut self, level: AckLevel) {
+        self.log.demand(level);
+    }
+
+    /// Queues in which messages became visible, each once, since the last call.
+    pub fn take_shown(&mut self, shown: &mut Vec<QueueSlot>) {
+        self.visibility.take_shown(shown);
+    }
+
+    pub fn watermarks(&self) -> Watermarks {
+        self.log.watermarks()
+    }
+
+    pub fn failure(&self) -> Option<&Failure> {
+        self.log.failed()
+    }
+
+    // ----- Turning -----------------------------------------------------------------
+
+    /// What is to be done outside, once per turn.
+    pub fn poll(&mut self, now: Now, arena: &mut dyn Arena, out: &mut Vec<Intent>) {
+        if self.visibility.wants(AckLevel::Flushed) {
+            self.log.demand(AckLevel::Flushed);
+        } else if self.visibility.wants(AckLevel::Written) {
+            self.log.demand(AckLevel::Written);
+        }
+        self.log.poll(now, arena, &mut self.log_intents);
+        out.extend(self.log_intents.drain(..).map(Intent::Log));
+        while let Some(run) = self.index.take_frozen() {
+            out.push(Intent::WriteRun { run });
+        }
+        if self.disk.check_is_due(now) {
+            out.push(Intent::CheckDisk);
+        }
+        self.index.tidy(QUEUES_TIDIED_PER_TURN);
+        out.append(&mut self.intents);
+    }
+
+    /// Something that was wanted is done. Returns the load that it ends, if any.
+    pub fn on_done(&mut self, done: Done, now: Now) -> Option<LoadId> {
+        match done {
+            Done::Written { op, result } => self.moved(|log| log.on_written(op, result)),
+            Done::Synced { op, result } => self.moved(|log| log.on_synced(op, result)),
+            Done::SegmentReady { base, result: Ok(()) } => {
+                self.log.on_segment_ready(base);
+                None
+            }
+            Done::SegmentReady { base, result: Err(why) } => {
+                tracing::error!(segment = base.0, why, "cannot prepare a segment; trying again");
+                self.log.on_segment_unavailable(base, now);
+                None
+            }
+            Done::RunWritten { run, result } => {
+                match result {
+                    Ok(directory) => self.index.on_run_persisted(run, directory),
+                    Err(why) => {
+                        tracing::error!(
+                            run = run.start().0,
+                            why,
+                            "cannot write an index run; trying again"
+                        );
+                        self.intents.push(Intent::WriteRun { run });
+                    }
+                }
+                None
+            }
+            Done::IndexRead { load, block, result } => {
+                match result {
+                    Ok(()) => self.index.insert_cold(block),
+                    Err(why) => tracing::error!(why, "cannot read an index run"),
+                }
+                self.loads.end(load)
+            }
+            Done::LogRead { slot, result } => {
+                if let Err(why) = &result {
+                    tracing::error!(why, "cannot read the CommitLog");
+                }
+                let base = self.blocks.on_read(slot, result.is_ok());
+                self.loads.end_block(base)
+            }
+            Done::Disk { disk } => {
+                self.on_disk(disk, now);
+                None
+            }
+        }
+    }
+
+    pub fn next_deadline_us(&self) -> Option<u64> {
+        [self.log.next_deadline(), Some(self.disk.next_check_us())].into_iter().flatten().min()
+    }
+
+    fn moved(&mut self, change: impl FnOnce(&mut CommitLog) -> bool) -> Option<LoadId> {
+        if change(&mut self.log) {
+            self.visibility.show(&mut self.index, &self.log.watermarks());
+        }
+        None
+    }
+
+    // ----- Pins --------------------------------------------------------------------
+
+    /// Gives back what a reply was lent.
+    pub fn unpin(&mut self, outgoing: &Outgoing) {
+        self.unpin_pieces(&outgoing.pieces);
+    }
+
+    pub fn unpin_pieces(&mut self, pieces: &[Piece]) {
+        for piece in pieces {
+            match *piece {
+                Piece::Own { .. } => {}
+                Piece::Log { at, len } => self.pins.remove(at, len),
+                Piece::Slot { slot, .. } => self.blocks.unpin(slot),
+            }
+        }
+    }
+
+    /// A load that waited for a slot of the pool, which is free now.
+    pub fn take_freed_load(&mut self) -> Option<LoadId> {
+        if self.blocks.spare() == 0 { None } else { self.loads.end_slot() }
+    }
+
+    /// Pins below this are in the way of the log's head: within an eighth of the ring.
+    pub fn pins_in_the_way(&self, arena: &dyn LogRing) -> Option<LogOffset> {
+        let reach = self.log.watermarks().appended().0 + arena.size() / 8;
+        let edge = LogOffset(reach.saturating_sub(arena.size()));
+        self.pins.lowest(arena.reclaimed(), edge).map(|_| edge)
+    }
+
+    /// Makes room in the ring for a batch, as far as writes and pins allow.
+    fn reclaim(&mut self, bytes: u64, arena: &mut dyn Arena) {
+        let edge = self.log.reclaim_edge(bytes);
+        let reclaimed = arena.reclaimed();
+        if edge <= reclaimed {
+            return;
+        }
+        let edge = self.pins.lowest(reclaimed, edge).unwrap_or(edge);
+        if edge > reclaimed {
+            arena.reclaim(edge);
+        }
+    }
+
+    // ----- Stopping and asking -----------------------------------------------------
+
+    /// Begins a clean stop.
+    pub fn close(&mut self) {
+        self.log.close();
+    }
+
+    /// Whether log and index lie whole on disk. The caller goes on turning until then.
+    pub fn is_closed(&mut self, arena: &mut dyn Arena) -> bool {
+        self.reclaim(1, arena);
+        if !self.log.is_closed() {
+            return false;
+        }
+        let end = self.log.watermarks().appended();
+        if !self.rolled {
+            self.rolled = true;
+            self.index.roll(end);
+        }
+        self.index.checkpoint() >= end
+    }
+
+    pub fn log_range(&self) -> (LogOffset, LogOffset) {
+        (self.log_min, self.log.watermarks().appended())
+    }
+
+    pub fn log_stats(&self) -> LogStats {
+        self.log.stats()
+    }
+
+    pub fn geometry(&self) -> Geometry {
+        self.log.geometry()
+    }
+
+    pub fn disk(&self) -> &DiskState {
+        &self.disk
+    }
+
+    fn on_disk(&mut self, disk: DiskUse, now: Now) {
+        self.disk.on_checked(disk, now);
+        let geometry = self.log.geometry();
+        let kept = self.index.checkpoint().min(self.log.checkpoint().at);
+        let deficit = READY_SEGMENTS.saturating_sub(self.log.segments_ready_ahead());
+        let expired = self.disk.take_expired(kept, geometry.segment_bytes(), now, deficit);
+        if expired.is_empty() {
+            return;
+        }
+        for Expired { base, fate } in expired {
+            tracing::info!(segment = base.0, ?fate, "a segment has expired");
+            self.intents.push(Intent::DropSegment { base, recycle: fate == Fate::Recycle });
+        }
+        self.log_min = self.disk.log_min().unwrap_or(self.log_min);
+        self.blocks.forget_below(self.log_min);
+        for start in self.index.truncate_front(self.log_min) {
+            self.intents.push(Intent::FoldRun { start });
+        }
+    }
+
+    /// For the run mark of a clean stop.
+    pub fn log(&self) -> &CommitLog {
+        &self.log
+    }
+
+    pub fn frozen_runs_waiting(&self) -> bool {
+        self.index.is_behind()
+    }
+}
+
+/// Queues whose expired extents are dropped in one turn.
+const QUEUES_TIDIED_PER_TURN: usize = 64;
+
+/// A run that is being written is shared with the helper that writes it.
+pub type SharedRun = Arc<FrozenRun>;
