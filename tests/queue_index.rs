@@ -345,6 +345,25 @@ fn of_equal_times_lower_means_the_first_and_upper_the_last() {
 }
 
 #[test]
+fn an_earlier_store_time_is_raised_also_after_a_start() {
+    let mut index = QueueIndex::new(LogOffset(0));
+    let slot = index.open(key(1, 0));
+    index.append(slot, entry(0, 1000));
+    index.append(slot, entry(100, 999));
+    let file = roll_and_persist(&mut index);
+    let mut index = QueueIndex::new(LogOffset(0));
+    index.load_run(&file[..], LogOffset(u64::MAX), |_| true).unwrap();
+    let slot = index.open(key(1, 0));
+    index.append(slot, entry(200, 5));
+    index.advance_visible(slot, QueueOffset(3));
+    let mut out = Vec::new();
+    assert_eq!(index.find(slot, QueueOffset(2), 1, &mut out), Found::Here);
+    assert_eq!(out[0].1.store_ms, 1000);
+    assert_eq!(index.search_time(slot, 1001, Boundary::Lower), TimeFound::At(QueueOffset(3)));
+    assert_eq!(index.search_time(slot, 1000, Boundary::Lower), TimeFound::At(QueueOffset(0)));
+}
+
+#[test]
 fn cold_blocks_stay_within_their_bytes() {
     let mut index = QueueIndex::new(LogOffset(0));
     let queues = 300;
