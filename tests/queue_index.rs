@@ -194,6 +194,36 @@ fn a_run_that_a_crash_kept_from_being_unlinked_may_be_in_the_bases_too() {
 }
 
 #[test]
+fn the_checkpoint_waits_for_the_oldest_write() {
+    let mut index = QueueIndex::new(LogOffset(0));
+    let mut runs = Vec::new();
+    for n in 1..=8 {
+        assert!(!index.is_behind());
+        fill(&mut index, key(1, 0), 10);
+        index.roll(index.dispatched());
+        runs.extend(index.take_frozen());
+        assert_eq!(runs.len(), n);
+    }
+    assert!(index.is_behind(), "eight runs wait");
+    persist(&mut index, runs.remove(1));
+    assert_eq!(index.checkpoint(), LogOffset(0));
+    persist(&mut index, runs.remove(0));
+    assert_eq!(index.checkpoint(), LogOffset(2000));
+    assert!(!index.is_behind());
+    assert_eq!(index.truncate_front(LogOffset(1000)), [LogOffset(0)]);
+    persist(&mut index, runs.remove(0));
+    assert_eq!(index.checkpoint(), LogOffset(3000));
+}
+
+#[test]
+fn runs_and_the_index_may_change_threads() {
+    fn shared<T: Send + Sync>() {}
+    fn sent<T: Send>() {}
+    shared::<FrozenRun>();
+    sent::<(QueueIndex, ColdBlock, ringmq::queue::Directory)>();
+}
+
+#[test]
 fn a_missing_or_overlong_run_is_refused_and_leaves_no_trace() {
     let mut index = QueueIndex::new(LogOffset(0));
     fill(&mut index, key(1, 0), 10);

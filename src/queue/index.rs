@@ -92,7 +92,8 @@ impl QueueIndex {
         let number = match here {
             Some(extent) if self.runs.active.extends(extent.number, offset) => extent.number,
             before => {
-                let number = self.runs.active.add_extent(queue.key, offset, before.is_some());
+                let busy = before.is_some_and(|extent| self.runs.active.is_full(extent.number));
+                let number = self.runs.active.add_extent(queue.key, offset, busy);
                 let extent = Extent { first: offset, run, number };
                 self.slots.push_extent(slot, extent, self.runs.live);
                 number

@@ -79,8 +79,12 @@ impl MemoryRun {
     #[inline]
     pub fn extends(&self, number: u32, offset: QueueOffset) -> bool {
         let extent = self.extents.get(number);
-        u32::from(extent.count) < INDEX_EXTENT_ENTRIES_MAX
-            && extent.first + u64::from(extent.count) == offset
+        !self.is_full(number) && extent.first + u64::from(extent.count) == offset
+    }
+
+    #[inline]
+    pub fn is_full(&self, number: u32) -> bool {
+        u32::from(self.extents.get(number).count) == INDEX_EXTENT_ENTRIES_MAX
     }
 
     /// Begins an extent; `busy` when the queue has just filled one.

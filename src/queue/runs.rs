@@ -24,6 +24,8 @@ pub(super) struct Runs {
     pub live: u32,
     /// The first run that has not been handed out to be written.
     handed: u32,
+    /// The first run that is not in a file.
+    unwritten: u32,
     pub active: MemoryRun,
     spares: Vec<MemoryRun>,
 }
@@ -60,7 +62,8 @@ impl QueueIndex {
     }
 
     /// The next run that a helper is to write, each once. Runs end by `roll`, by
-    /// `dispatched_to` and by `append`, so ask every turn.
+    /// `dispatched_to` and by `append`, so ask every turn. A write that failed is tried
+    /// again with the same run, which memory serves until then.
     pub fn take_frozen(&mut self) -> Option<Arc<FrozenRun>> {
         let runs = &mut self.runs;
         let Some(Run::Frozen(run)) = runs.older.get((runs.handed - runs.first) as usize) else {
@@ -72,11 +75,7 @@ impl QueueIndex {
 
     /// `run` lies durably in its file, of which `directory` is kept instead.
     pub fn on_run_persisted(&mut self, run: Arc<FrozenRun>, directory: Directory) {
-        assert_eq!(run.start(), directory.start);
-        let mut frozen = self.runs.older.iter_mut();
-        let place =
-            frozen.find(|older| matches!(older, Run::Frozen(other) if Arc::ptr_eq(other, &run)));
-        *place.expect("runs are written once") = Run::Written(directory);
+        self.runs.set_written(&run, directory);
         if let Ok(FrozenRun(mut memory)) = Arc::try_unwrap(run)
             && self.runs.spares.len() < INDEX_SPARE_RUNS_MAX
         {
@@ -87,18 +86,14 @@ impl QueueIndex {
 
     /// Whether so many runs wait to be written that sends are to wait too.
     pub fn is_behind(&self) -> bool {
-        let frozen = self.runs.older.iter().filter(|run| matches!(run, Run::Frozen(_)));
-        frozen.count() >= INDEX_FROZEN_RUNS_MAX
+        (self.runs.active_number() - self.runs.unwritten) as usize >= INDEX_FROZEN_RUNS_MAX
     }
 
     /// Up to where files cover the log: a start after a crash scans it from here. Log
     /// at and above it must not be unlinked, or next offsets could be lost.
     pub fn checkpoint(&self) -> LogOffset {
-        let frozen = self.runs.older.iter().find_map(|run| match run {
-            Run::Frozen(run) => Some(run.start()),
-            Run::Written(_) => None,
-        });
-        frozen.unwrap_or(self.runs.active.start)
+        let first = self.runs.older.get((self.runs.unwritten - self.runs.first) as usize);
+        first.map_or(self.runs.active.start, Run::start)
     }
 
     /// The log now begins at `log_min`. Minimum offsets move at once, without a look at
@@ -212,6 +207,18 @@ impl Runs {
         self.active.restart(directory.end);
         self.older.push_back(Run::Written(directory));
         self.handed = self.active_number();
+        self.unwritten = self.active_number();
+    }
+
+    fn set_written(&mut self, run: &Arc<FrozenRun>, directory: Directory) {
+        assert_eq!(run.start(), directory.start, "the directory is that of the run");
+        let mut frozen = self.older.iter_mut().skip((self.unwritten - self.first) as usize);
+        let place = frozen.find(|older| matches!(older, Run::Frozen(own) if Arc::ptr_eq(own, run)));
+        *place.expect("runs are written once") = Run::Written(directory);
+        // Writes may end in another order than they began.
+        while let Some(Run::Written(_)) = self.older.get((self.unwritten - self.first) as usize) {
+            self.unwritten += 1;
+        }
     }
 
     #[inline]
