@@ -3,7 +3,7 @@
 //! Everything here is derived from the log and can be built again from it. The room
 //! decides how positions are kept, how little memory an idle queue costs, and what the
 //! files look like (`FORMAT.md`); it opens no file and reads no clock. The shard's
-//! thread owns one [`QueueIndex`]; helper threads write its runs, read cold entries and
+//! thread owns one `QueueIndex`; helper threads write its runs, read cold entries and
 //! fold expired runs into the table of bases.
 //!
 //! ```text
