@@ -32,5 +32,5 @@ pub use language::Language;
 pub use message::{StoredMessage, StoredMessages};
 pub use pull::{PullReply, PullRequest};
 pub use reply::FrameWriter;
-pub use request::{HeaderError, Request};
+pub use request::{HeaderError, ReadError, Request};
 pub use send::{BatchEntries, BatchEntry, BatchError, SendReply, SendRequest};

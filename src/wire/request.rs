@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::ext::{ExtFields, Value};
-use super::frame::Codec;
+use super::frame::{Codec, FrameError, parse_prefix};
 use super::language::Language;
 use super::{binary, json};
 use crate::base::limits::{EXT_FIELDS_MAX, HEADER_DEPTH_MAX};
@@ -58,6 +58,13 @@ pub enum HeaderError {
     TooManyFields,
 }
 
+/// What makes a stream unreadable: the connection closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    Frame(FrameError),
+    Header(HeaderError),
+}
+
 const FLAG_RESPONSE: i32 = 1;
 const FLAG_ONEWAY: i32 = 2;
 
@@ -69,6 +76,15 @@ impl<'a> Request<'a> {
             Codec::Binary => binary::decode(header, &mut request)?,
         }
         Ok(request)
+    }
+
+    /// Reads the frame at the start of `bytes` and says how long it is. `None`: not yet,
+    /// come back with more.
+    pub fn read(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, ReadError> {
+        let Some(prefix) = parse_prefix(bytes)? else { return Ok(None) };
+        let Some((header, body)) = prefix.split(bytes) else { return Ok(None) };
+        let request = Self::decode(prefix.codec, header, body)?;
+        Ok(Some((request, prefix.frame_bytes)))
     }
 
     fn blank(codec: Codec, header: &'a [u8], body: &'a [u8]) -> Self {
@@ -116,3 +132,26 @@ impl fmt::Display for HeaderError {
 }
 
 impl std::error::Error for HeaderError {}
+
+impl From<FrameError> for ReadError {
+    fn from(error: FrameError) -> Self {
+        Self::Frame(error)
+    }
+}
+
+impl From<HeaderError> for ReadError {
+    fn from(error: HeaderError) -> Self {
+        Self::Header(error)
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Frame(error) => error.fmt(f),
+            Self::Header(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
