@@ -8,7 +8,7 @@ use std::path::Path;
 use ringmq::base::limits::FRAME_BYTES_MAX;
 use ringmq::wire::body::{self, heartbeat, queues, register::Registration, topic};
 use ringmq::wire::code::request as codes;
-use ringmq::wire::headers::{admin, groups, namesrv, offsets};
+use ringmq::wire::headers::{admin, clients, groups, namesrv, offsets, pop};
 use ringmq::wire::{Codec, FrameWriter, PullRequest, Request, SendRequest, Value};
 
 /// Checks all frames of a file and says how many there were.
@@ -117,6 +117,19 @@ fn typed_header(request: &Request<'_>) -> Result<(), String> {
             through!(offsets::QueueOf<'_>, request)
         }
         codes::VIEW_MESSAGE_BY_ID => through!(offsets::ViewMessage<'_>, request),
+        codes::QUERY_MESSAGE => through!(offsets::QueryMessage<'_>, request),
+        codes::INVOKE_BROKER_TO_RESET_OFFSET => through!(clients::InvokeResetOffset<'_>, request),
+        codes::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => {
+            through!(clients::ConsumerStatusOf<'_>, request)
+        }
+        codes::GET_CONSUMER_RUNNING_INFO => through!(clients::RunningInfoOf<'_>, request),
+        codes::CONSUME_MESSAGE_DIRECTLY => through!(clients::ConsumeDirectly<'_>, request),
+        codes::RECALL_MESSAGE => through!(clients::RecallMessage<'_>, request),
+        codes::POP_MESSAGE => through!(pop::Pop<'_>, request),
+        codes::ACK_MESSAGE => through!(pop::Ack<'_>, request),
+        codes::CHANGE_MESSAGE_INVISIBLETIME => through!(pop::ChangeInvisibleTime<'_>, request),
+        codes::NOTIFICATION => through!(pop::Notification<'_>, request),
+        codes::POLLING_INFO => through!(pop::PollingInfo<'_>, request),
         codes::UNREGISTER_CLIENT => through!(groups::UnregisterClient<'_>, request),
         codes::CONSUMER_SEND_MSG_BACK => through!(groups::SendMessageBack<'_>, request),
         codes::END_TRANSACTION => through!(groups::EndTransaction<'_>, request),

@@ -2,9 +2,11 @@
 //! decoded from the fields of a header and encoded into one; a family a file.
 
 pub mod admin;
+pub mod clients;
 pub mod groups;
 pub mod namesrv;
 pub mod offsets;
+pub mod pop;
 
 use super::ext::{ExtFields, FieldError, Value};
 use super::reply::FrameWriter;

@@ -1,4 +1,5 @@
-//! Positions in queues: what a group has consumed, where a queue begins and ends.
+//! Positions in queues: what a group has consumed, where a queue begins and ends;
+//! single messages.
 
 use super::header;
 use crate::wire::Value;
@@ -57,6 +58,26 @@ header! {
     pub struct ViewMessage<'a> {
         topic: Option<Value<'a>> = "topic",
         offset: i64 = "offset",
+    }
+}
+
+header! {
+    /// 12: messages by key, or by unique id.
+    pub struct QueryMessage<'a> {
+        topic: Value<'a> = "topic",
+        key: Value<'a> = "key",
+        max_num: i32 = "maxNum",
+        begin_timestamp: i64 = "beginTimestamp",
+        end_timestamp: i64 = "endTimestamp",
+        is_unique_key: bool = "_UNIQUE_KEY_QUERY",
+    }
+}
+
+header! {
+    /// The reply to 12.
+    pub struct QueryMessageReply {
+        index_last_update_timestamp: i64 = "indexLastUpdateTimestamp",
+        index_last_update_phyoffset: i64 = "indexLastUpdatePhyoffset",
     }
 }
 
