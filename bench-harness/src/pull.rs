@@ -1,15 +1,17 @@
 //! `drain`: reads a backlog, checks it, and says how fast it came.
 
-use crate::drain::{self, DrainPlan, DrainResult, PullStyle};
+use crate::drain::{self, DrainPlan, DrainResult, PullStyle, QueueSpan};
 use crate::ledger::Ledger;
 use crate::report::{Latency, Report, Throughput, Watch};
-use crate::send::CoreList;
-use crate::target::TargetArgs;
+use crate::send::{CoreList, seconds};
+use crate::target::{Endpoint, TargetArgs};
 use crate::wire::Codec;
 use clap::Args;
 use serde::Serialize;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 #[derive(Args, Clone, Debug)]
 pub struct DrainArgs {
@@ -35,6 +37,10 @@ pub struct PullArgs {
     /// Begin at this offset of every queue (default: its first message)
     #[arg(long)]
     pub from: Option<u64>,
+    /// First wait until no queue has grown for this many seconds: Java brokers
+    /// acknowledge before they index
+    #[arg(long, default_value_t = 0.5)]
+    pub settle: f64,
     /// Pull as lite consumers do (code 361)
     #[arg(long)]
     pub lite: bool,
@@ -94,9 +100,9 @@ impl DrainArgs {
         }
         let cores = CoreList::pin_main(&how.cores)?;
         let endpoints = self.target.endpoints()?;
-        let mut spans = Vec::new();
-        for endpoint in &endpoints {
-            spans.push((endpoint.addr, drain::spans(endpoint, &self.target.topic, how.from)?));
+        let spans = self.settled(&endpoints)?;
+        if spans.iter().all(|(_, spans)| spans.iter().all(|span| span.next >= span.end)) {
+            return Err(io::Error::other(format!("{}: nothing to drain", self.target.topic)));
         }
         let plan = DrainPlan {
             style: PullStyle {
@@ -117,6 +123,27 @@ impl DrainArgs {
         };
         let addrs = endpoints.iter().map(|endpoint| endpoint.addr.to_string()).collect();
         self.passes(&plan, addrs)
+    }
+
+    /// The stretches to read, once they have stopped growing.
+    fn settled(&self, endpoints: &[Endpoint]) -> io::Result<Vec<(SocketAddr, Vec<QueueSpan>)>> {
+        let look = || -> io::Result<Vec<_>> {
+            let span = |endpoint: &Endpoint| {
+                let spans = drain::spans(endpoint, &self.target.topic, self.how.from)?;
+                Ok((endpoint.addr, spans))
+            };
+            endpoints.iter().map(span).collect()
+        };
+        let quiet = seconds(self.how.settle)?;
+        let (mut spans, mut since) = (look()?, Instant::now());
+        while since.elapsed() < quiet {
+            std::thread::sleep(quiet.min(Duration::from_millis(50)));
+            let now = look()?;
+            if now != spans {
+                (spans, since) = (now, Instant::now());
+            }
+        }
+        Ok(spans)
     }
 
     fn passes(&self, plan: &DrainPlan, endpoints: Vec<String>) -> io::Result<bool> {

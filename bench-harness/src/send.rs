@@ -238,6 +238,6 @@ fn run_id() -> u64 {
     now.as_micros() as u64 ^ u64::from(std::process::id()) << 52
 }
 
-fn seconds(value: f64) -> io::Result<Duration> {
+pub fn seconds(value: f64) -> io::Result<Duration> {
     Duration::try_from_secs_f64(value).map_err(|error| io::Error::other(error.to_string()))
 }
