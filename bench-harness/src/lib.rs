@@ -41,3 +41,12 @@ pub mod send;
 
 /// The subcommand `drain`.
 pub mod pull;
+
+/// Brokers as child processes.
+pub mod servers;
+
+/// The subcommand `baselines`.
+pub mod baselines;
+
+/// The subcommand `disk`.
+pub mod disk;

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use ringmq_bench::{pull, send, sink};
+use ringmq_bench::{baselines, disk, pull, send, sink};
 use std::io;
 use std::process::ExitCode;
 
@@ -21,6 +21,11 @@ enum Command {
     Echo(send::EchoArgs),
     /// Read every queue to its end and verify what was sent
     Drain(pull::DrainArgs),
+    /// Time durable 4 KiB writes, direct and over written extents
+    Disk(disk::DiskArgs),
+    /// Real Apache RocketMQ to compare with
+    #[command(subcommand)]
+    Baselines(baselines::BaselinesCommand),
     /// Answer everything with success, without doing anything
     #[command(hide = true)]
     Sink(sink::SinkArgs),
@@ -32,6 +37,8 @@ fn run(command: Command) -> io::Result<bool> {
         Command::Send(args) => args.run(),
         Command::Echo(args) => args.run(),
         Command::Drain(args) => args.run(),
+        Command::Disk(args) => args.run().map(|()| true),
+        Command::Baselines(command) => command.run().map(|()| true),
         Command::Sink(args) => args.run().map(|()| true),
     }
 }

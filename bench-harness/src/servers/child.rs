@@ -1,0 +1,239 @@
+//! A child process that never outlives the tool, whether that ends by itself
+//! or by a signal.
+
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Children that run now, for the signal's sake.
+static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// How long a server may take to end after SIGTERM.
+const END_PATIENCE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(20);
+
+/// A server that is ended when this value goes.
+pub struct Server {
+    name: String,
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Server {
+    /// Starts `command` on `cores` (none: wherever we may run), its output in two files.
+    pub fn start(
+        name: &str,
+        mut command: Command,
+        cores: &[usize],
+        log_dir: &Path,
+    ) -> io::Result<Server> {
+        fs::create_dir_all(log_dir)?;
+        let stdout = log_dir.join(format!("{name}.out"));
+        let stderr = log_dir.join(format!("{name}.err"));
+        command.stdin(Stdio::null()).stdout(File::create(&stdout)?).stderr(File::create(&stderr)?);
+        let child = spawn_on(command, cores)?;
+        Ok(Server { name: name.to_string(), child, stdout, stderr })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The line of its output that contains `words`, once it is there.
+    pub fn wait_for(&mut self, words: &str, patience: Duration) -> io::Result<String> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let output = fs::read_to_string(&self.stdout)?;
+            if let Some(line) = output.lines().find(|line| line.contains(words)) {
+                return Ok(line.to_string());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                forget(self.child.id());
+                return Err(self.failed(&format!("ended with {status}")));
+            }
+            if Instant::now() > deadline {
+                return Err(self.failed(&format!("did not say `{words}` in {patience:?}")));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn failed(&self, what: &str) -> io::Error {
+        let tail = |path: &Path| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().rev().take(5).collect();
+            lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+        };
+        let (name, out, err) = (&self.name, tail(&self.stdout), tail(&self.stderr));
+        io::Error::other(format!("{name} {what}\n{out}\n{err}"))
+    }
+
+    /// Takes it off the processor, so that another one can be measured.
+    pub fn freeze(&self) -> io::Result<()> {
+        signal(self.child.id(), Signal::SIGSTOP)
+    }
+
+    pub fn thaw(&self) -> io::Result<()> {
+        signal(self.child.id(), Signal::SIGCONT)
+    }
+
+    /// Asks it to end, and makes it.
+    pub fn stop(&mut self) -> io::Result<ExitStatus> {
+        if let Some(status) = self.child.try_wait()? {
+            forget(self.child.id());
+            return Ok(status);
+        }
+        self.thaw()?;
+        signal(self.child.id(), Signal::SIGTERM)?;
+        let deadline = Instant::now() + END_PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                forget(self.child.id());
+                return Ok(status);
+            }
+            std::thread::sleep(POLL);
+        }
+        self.child.kill()?;
+        let status = self.child.wait()?;
+        forget(self.child.id());
+        Ok(status)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            eprintln!("{} (pid {}) could not be ended: {error}", self.name, self.child.id());
+        }
+    }
+}
+
+/// Runs a command to its end, its output on ours.
+pub fn run_to_end(command: Command) -> io::Result<ExitStatus> {
+    let mut child = spawn_on(command, &[])?;
+    let status = child.wait();
+    forget(child.id());
+    status
+}
+
+/// A child inherits cores and blocked signals of the thread that makes it, so
+/// a thread is made for nothing else.
+fn spawn_on(mut command: Command, cores: &[usize]) -> io::Result<Child> {
+    command.process_group(0);
+    let cores = cores.to_vec();
+    let spawner = std::thread::spawn(move || -> io::Result<Child> {
+        SigSet::empty().thread_set_mask()?;
+        if !cores.is_empty() {
+            let mut set = CpuSet::new();
+            for core in cores {
+                set.set(core)?;
+            }
+            sched_setaffinity(Pid::from_raw(0), &set)?;
+        }
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command
+            .spawn()
+            .map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
+        running().insert(child.id() as i32);
+        Ok(child)
+    });
+    spawner.join().expect("spawning does not panic")
+}
+
+fn running() -> std::sync::MutexGuard<'static, BTreeSet<i32>> {
+    RUNNING.lock().expect("nobody panics with this lock")
+}
+
+fn forget(pid: u32) {
+    running().remove(&(pid as i32));
+}
+
+fn signal(pid: u32, signal: Signal) -> io::Result<()> {
+    Ok(kill(Pid::from_raw(pid as i32), signal)?)
+}
+
+/// From now on SIGINT and SIGTERM end the children first. Call it before other threads exist.
+pub fn end_all_on_signal() -> io::Result<()> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    signals.thread_block()?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        if signals.wait().is_ok() {
+            end_all();
+            std::process::exit(130);
+        }
+    })?;
+    Ok(())
+}
+
+fn end_all() {
+    let children = running().clone();
+    for &pid in &children {
+        for each in [Signal::SIGCONT, Signal::SIGTERM] {
+            // One that just ended by itself needs no signal.
+            let _ = kill(Pid::from_raw(pid), each);
+        }
+    }
+    let deadline = Instant::now() + END_PATIENCE;
+    while children.iter().any(|&pid| is_alive(pid)) {
+        if Instant::now() > deadline {
+            for &pid in children.iter().filter(|&&pid| is_alive(pid)) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+            return;
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Whether our child still runs: one that waits to be reaped does not.
+fn is_alive(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+    !matches!(state, None | Some("Z" | "X"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn a_server_is_found_ready_and_ends_with_its_value() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "echo starting; echo ready 42; exec sleep 1000";
+        let mut server = Server::start("s", shell(script), &[0], dir.path()).unwrap();
+        let line = server.wait_for("ready", Duration::from_secs(20)).unwrap();
+        assert_eq!(line, "ready 42");
+        let allowed = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+        assert!(allowed.contains("Cpus_allowed_list:\t0\n"));
+        server.freeze().unwrap();
+        let pid = server.pid() as i32;
+        drop(server);
+        assert!(!is_alive(pid));
+    }
+
+    #[test]
+    fn a_server_that_fails_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "echo no disk >&2; exit 3";
+        let mut server = Server::start("s", shell(script), &[], dir.path()).unwrap();
+        let error = server.wait_for("ready", Duration::from_secs(20)).unwrap_err().to_string();
+        assert!(error.contains("no disk") && error.contains('3'), "{error}");
+    }
+}
