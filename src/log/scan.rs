@@ -248,7 +248,7 @@ impl Walk<'_> {
         }
         if footer.last_of_segment {
             let rest = self.scan.geometry.end(start) - footer.end;
-            let blank = self.reader.range(footer.end, BLANK_BYTES as u64)?;
+            let blank = self.reader.range(footer.end, rest.min(BLANK_BYTES as u64))?;
             if blank != Some(&blank_record(rest as u32)[..]) {
                 return Ok(Err(Broken::Blank { at: footer.end }));
             }

@@ -2,11 +2,13 @@
 #![allow(dead_code)] // Each test binary uses a part of it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use ringmq::base::memory::LogRing;
 use ringmq::base::{LogOffset, Now};
 use ringmq::log::commit_log::LogStats;
+use ringmq::log::scan::{Found, Scan, ScanFrom, Scanned, SegmentSource, scan};
 use ringmq::log::{
     Appended, ChainEnd, CommitLog, FlushMethod, Geometry, LogConfig, LogIntent, LogStart,
     NewRecord, OpId,
@@ -117,13 +119,11 @@ pub struct Options {
     pub ring: u64,
     pub method: FlushMethod,
     pub life: u64,
-    /// What a fresh segment holds.
-    pub stale: u8,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segment: 64 * 1024, ring: 256 * 1024, method: FlushMethod::Dsync, life: 1, stale: 0 }
+        Self { segment: 64 * 1024, ring: 256 * 1024, method: FlushMethod::Dsync, life: 1 }
     }
 }
 
@@ -255,4 +255,52 @@ pub fn record(body: &[u8]) -> NewRecord<'_> {
         body,
         properties: &[b"TAGS\x01TagA\x02", b"MSG_REGION\x01DefaultRegion\x02"],
     }
+}
+
+/// Segments in memory, as a scan reads them.
+pub struct Disk {
+    segments: BTreeMap<u64, Vec<u8>>,
+    bases: Vec<LogOffset>,
+    geometry: Geometry,
+}
+
+impl Disk {
+    pub fn new(segments: &BTreeMap<u64, Vec<u8>>, segment_bytes: u64) -> Self {
+        Self {
+            segments: segments.clone(),
+            bases: segments.keys().copied().map(LogOffset).collect(),
+            geometry: Geometry::new(segment_bytes),
+        }
+    }
+
+    pub fn scan_from(&self, from: ScanFrom) -> Scan {
+        Scan { geometry: self.geometry, from, arena_start: None }
+    }
+}
+
+impl SegmentSource for Disk {
+    fn segments(&self) -> &[LogOffset] {
+        &self.bases
+    }
+
+    fn read(&self, at: LogOffset, buf: &mut [u8]) -> io::Result<()> {
+        assert!(at.0.is_multiple_of(BLOCK) && (buf.len() as u64).is_multiple_of(BLOCK));
+        let base = self.geometry.base(at);
+        let position = (at - base) as usize;
+        let segment = self.segments.get(&base.0).ok_or(io::ErrorKind::NotFound)?;
+        buf.copy_from_slice(&segment[position..position + buf.len()]);
+        Ok(())
+    }
+}
+
+/// Scans all, and gives offset and body of each record that was visited.
+pub fn scan_disk(
+    segments: &BTreeMap<u64, Vec<u8>>,
+    options: &Options,
+) -> (Scanned, Vec<(LogOffset, Vec<u8>)>) {
+    let disk = Disk::new(segments, options.segment);
+    let mut records = Vec::new();
+    let mut visit = |found: Found<'_>| records.push((found.at, found.record.body().to_vec()));
+    let scanned = scan(&disk, disk.scan_from(ScanFrom::Oldest), &mut visit).expect("readable");
+    (scanned, records)
 }
