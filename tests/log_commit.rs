@@ -272,6 +272,27 @@ fn appends_wait_for_the_disk_at_three_quarters_of_the_ring() {
 }
 
 #[test]
+fn the_largest_batch_always_finds_room_once_the_disk_has_caught_up() {
+    let ring = ringmq::log::policy::LOG_RING_BYTES_MIN;
+    let options = Options { segment: 16 << 20, ring, ..Options::default() };
+    let mut bench = Bench::new(&options);
+    let overhead = record(b"").stored_len() as u64;
+    let largest = bench.log.batch_bytes_max();
+    assert!(largest >= ringmq::base::limits::RECORD_BYTES_MAX as u64);
+    for n in 0..20u64 {
+        // Some bytes before it, so that it meets the segments' ends everywhere.
+        bench.append(&[&vec![1; (n * 300_007 % 1_000_000) as usize]]);
+        bench.pass(100_000);
+        bench.settle();
+        bench.append(&[&vec![2; (largest - overhead) as usize]]);
+        bench.log.demand(AckLevel::Written);
+        bench.settle();
+        bench.segments.retain(|base, _| base + 48 * (1 << 20) > bench.log.watermarks().written().0);
+    }
+    assert!(bench.log.watermarks().written().0 > 4 * options.segment);
+}
+
+#[test]
 fn a_segment_is_entered_only_when_it_is_prepared() {
     let mut bench = Bench::new(&Options::default());
     // From here on the helper answers late.

@@ -163,6 +163,32 @@ fn footer(records_end: u64) -> Footer {
     footer
 }
 
+/// `FORMAT.md` tells these places; a change here is a change of the format.
+#[test]
+fn a_footers_fields_lie_where_the_format_says() {
+    let footer = footer(12_001);
+    let mut bytes = vec![0; footer.len()];
+    footer.encode(&mut bytes);
+    let edge = bytes.len();
+    let field = |from_edge: usize, len: usize| &bytes[edge - from_edge..][..len];
+    assert_eq!((FOOTER_BYTES_MIN, FOOTER_TAIL_BYTES), (188, 100));
+    assert_eq!(field(100, 8), b"RMQGROUP");
+    assert_eq!(field(92, 4), [0, 1, 0, 1]);
+    assert_eq!(field(88, 4), (12_001u32 - 8_192).to_be_bytes());
+    assert_eq!(field(84, 8), 8_192u64.to_be_bytes());
+    assert_eq!(field(76, 8), 77u64.to_be_bytes());
+    assert_eq!(field(68, 8), 3u64.to_be_bytes());
+    assert_eq!(field(60, 8), 4_096u64.to_be_bytes());
+    assert_eq!(field(52, 8), 1_700_000_000_000u64.to_be_bytes());
+    assert_eq!(field(44, 8), footer.end.0.to_be_bytes());
+    assert_eq!(field(36, 4), 0x1234_5678u32.to_be_bytes());
+    let mut crc = crc32fast::Hasher::new_with_initial(0x9ABC_DEF0);
+    crc.update(field(100, 68));
+    assert_eq!(field(32, 4), crc.finalize().to_be_bytes());
+    assert_eq!(field(28, 4), crc32fast::hash(field(100, 72)).to_be_bytes());
+    assert_eq!(field(24, 24), b"\x15rmq_sys_ringmq_footer\0\0");
+}
+
 #[test]
 fn a_footer_is_found_by_its_blocks_tail_and_as_a_record() {
     for records_end in (8192..8192 + 4096 * 2).step_by(5) {

@@ -2,7 +2,8 @@
 //!
 //! After the decision:
 //!
-//! * `CleanStart` goes on at the mark's end, once [`super::scan::ends_with`] agrees.
+//! * `CleanStart` goes on at the mark's end, once [`super::scan::ends_with`] agrees;
+//!   otherwise [`Decision::after_wrong_clean_end`].
 //! * `Replay` scans, then checks and writes what the arena holds beyond the scan's end
 //!   ([`super::replay`]). If that is refused, [`Decision::after_refused_replay`] says
 //!   what `--accept-loss` may still do.
@@ -95,6 +96,8 @@ pub enum Refusal {
     ArenaDamaged,
     /// The arena does not continue the log, or holds a damaged record.
     ReplayRefused,
+    /// The log does not end where it was cleanly stopped.
+    CleanEndDiffers,
 }
 
 /// A column that may stand for any value.
@@ -193,6 +196,12 @@ impl Decision {
     pub fn after_refused_replay(accept_loss: bool) -> Self {
         if accept_loss { LOSS } else { Refuse(Refusal::ReplayRefused) }
     }
+
+    /// What is done when the log does not end as the clean run mark says: somebody has
+    /// changed the files since.
+    pub fn after_wrong_clean_end(accept_loss: bool) -> Self {
+        if accept_loss { LOSS } else { Refuse(Refusal::CleanEndDiffers) }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -218,11 +227,13 @@ impl fmt::Display for Refusal {
             Self::ReplayRefused => {
                 ("the arena does not continue the log", "keep both files for inspection")
             }
+            Self::CleanEndDiffers => {
+                ("the log does not end where it was stopped", "restore its files")
+            }
         };
         write!(
             f,
-            "{what}: messages acknowledged at level `appended` shortly before the end may be \
-             lost. Either {then}, or start with --accept-loss to go on with what is on disk"
+            "{what}: acknowledged messages shortly before the end may be lost. Either {then}, or start with --accept-loss to go on with what is on disk"
         )
     }
 }
