@@ -12,8 +12,6 @@
 //! it asks [`CommitLog::reclaim_edge`], lowers the answer to its lowest pin and calls
 //! `ring.reclaim`. This room never does.
 
-use std::fmt;
-
 use crate::base::checksum::chained_crc;
 use crate::base::limits::BLOCK_BYTES;
 use crate::base::memory::LogRing;
@@ -22,6 +20,7 @@ use crate::base::{LogOffset, Now};
 use super::flush::Flush;
 use super::footer::{ChainEnd, Footer};
 use super::groups::{Group, Groups, check_write};
+use super::intent::{Appended, Cause, Failure, LogIntent, LogStats, NoRoom, OpId};
 use super::policy::{
     AckLevel, FlushMethod, GROUP_AGE_MAX_US, GROUP_AGE_SOME_US, GROUP_BYTES_ENOUGH,
     GROUP_BYTES_MAX, GROUP_BYTES_SOME, GROUPS_IN_FLIGHT_FLUSHED_MAX, GROUPS_IN_FLIGHT_MAX,
@@ -66,77 +65,6 @@ pub struct LogStart {
     /// Segments that begin before this one's base are prepared, from the one that
     /// holds `chain.at` on.
     pub ready_end: LogOffset,
-}
-
-/// One operation of the disk, named to its completion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct OpId(pub u64);
-
-/// What the engine shall do. Ranges are block aligned and inside one segment; bytes
-/// are those of the ring at the same offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogIntent {
-    /// Write; `durable`: so that it survives a power cut when it completes.
-    Write { op: OpId, at: LogOffset, len: u32, durable: bool },
-    /// fdatasync the segment with this base.
-    Sync { op: OpId, segment: LogOffset },
-    /// Make the segment ready: final size, written extents, its name, all durable.
-    PrepareSegment { base: LogOffset },
-}
-
-/// Where a record lies now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    pub at: LogOffset,
-    pub len: u32,
-    pub store_ms: i64,
-}
-
-/// Why a batch cannot be appended now. All but the last two pass by themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoRoom {
-    /// The disk is behind, or readers hold the ring.
-    ArenaFull,
-    /// The batch needs a segment that is not prepared yet.
-    SegmentNotReady,
-    /// The log has failed for good.
-    Failed(Failure),
-    /// The log is being closed.
-    Stopping,
-}
-
-impl NoRoom {
-    /// Whether the same batch may find room later in this life.
-    pub fn passes(&self) -> bool {
-        matches!(self, Self::ArenaFull | Self::SegmentNotReady)
-    }
-}
-
-/// The write or flush that ended this log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    Write { at: LogOffset, len: u32, cause: Cause },
-    Sync { segment: LogOffset, cause: Cause },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    Errno(i32),
-    /// The kernel wrote less than it was given.
-    Short {
-        done: u32,
-    },
-}
-
-/// Counters for the metrics; they only grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogStats {
-    pub records: u64,
-    pub record_bytes: u64,
-    pub groups: u64,
-    pub writes: u64,
-    pub written_bytes: u64,
-    pub syncs: u64,
 }
 
 /// The group that takes appends.
@@ -346,7 +274,10 @@ impl CommitLog {
         if self.stop == Stop::ZeroBlock(op) {
             match check_write(self.marks.appended(), BLOCK_BYTES as u32, result) {
                 Ok(()) => self.stop = Stop::Flushing,
-                Err(failure) => self.fail(failure),
+                Err(failure) => {
+                    self.stop = Stop::Draining; // Where it stays: nothing is polled now.
+                    self.fail(failure);
+                }
             }
             return false;
         }
@@ -370,6 +301,7 @@ impl CommitLog {
             match result {
                 Ok(()) => self.stop = Stop::Done,
                 Err(errno) => {
+                    self.stop = Stop::Flushing;
                     let segment = self.geometry.base(self.marks.appended());
                     self.fail(Failure::Sync { segment, cause: Cause::Errno(errno) });
                 }
@@ -377,7 +309,8 @@ impl CommitLog {
             return false;
         }
         if self.failure.is_some() {
-            return false; // Late news of a log that has ended.
+            self.flush.forget_sync(); // Late news of a log that has ended.
+            return false;
         }
         if let Err(failure) = self.flush.on_synced(op, result, &mut self.marks) {
             self.fail(failure);
@@ -643,24 +576,3 @@ impl RunningGroup {
         Self { from, crc: from.crc, since_us: 0, demand: AckLevel::Appended }
     }
 }
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cause = match self {
-            Self::Write { at, len, cause } => {
-                write!(f, "write of {len} bytes at log offset {at}: ")?;
-                cause
-            }
-            Self::Sync { segment, cause } => {
-                write!(f, "fdatasync of segment {:020}: ", segment.0)?;
-                cause
-            }
-        };
-        match cause {
-            Cause::Errno(errno) => write!(f, "{}", std::io::Error::from_raw_os_error(*errno)),
-            Cause::Short { done } => write!(f, "only {done} bytes were written"),
-        }
-    }
-}
-
-impl std::error::Error for Failure {}

@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 
 use crate::base::LogOffset;
 
-use super::commit_log::{Cause, Failure, OpId};
 use super::footer::ChainEnd;
 use super::groups::Group;
+use super::intent::{Cause, Failure, OpId};
 use super::policy::{FlushMethod, SYNC_AGE_MAX_US, SYNC_BYTES_MAX};
 use super::segment::Geometry;
 use super::watermarks::Watermarks;
@@ -140,6 +140,11 @@ impl Flush {
         }
         self.settle(marks);
         Ok(())
+    }
+
+    /// The fdatasync has ended, and nobody cares how.
+    pub fn forget_sync(&mut self) {
+        self.sync = None;
     }
 
     /// When an fdatasync becomes due by age.

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use crate::base::LogOffset;
 use crate::base::limits::WRITE_BYTES_MAX;
 
-use super::commit_log::{Cause, Failure, OpId};
 use super::footer::ChainEnd;
+use super::intent::{Cause, Failure, OpId};
 use super::policy::WRITES_IN_FLIGHT_MAX;
 
 /// A closed group.

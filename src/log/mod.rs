@@ -11,7 +11,9 @@ pub mod commit_log;
 mod flush;
 pub mod footer;
 mod groups;
+mod intent;
 pub mod policy;
+mod reader;
 pub mod record;
 pub mod recovery;
 pub mod replay;
@@ -21,10 +23,9 @@ pub mod scan;
 pub mod segment;
 pub mod watermarks;
 
-pub use commit_log::{
-    Appended, CommitLog, Failure, LogConfig, LogIntent, LogStart, LogStats, NoRoom, OpId,
-};
+pub use commit_log::{CommitLog, LogConfig, LogStart};
 pub use footer::ChainEnd;
+pub use intent::{Appended, Cause, Failure, LogIntent, LogStats, NoRoom, OpId};
 pub use policy::{AckLevel, FlushMethod};
 pub use record::{NewRecord, RecordError, RecordView, Stored};
 pub use segment::Geometry;

@@ -7,10 +7,10 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use ringmq::base::memory::LogRing;
 use ringmq::base::{LogOffset, Now};
-use ringmq::log::commit_log::LogStats;
+
 use ringmq::log::scan::{Found, Scan, ScanFrom, Scanned, SegmentSource, scan};
 use ringmq::log::{
-    Appended, ChainEnd, CommitLog, FlushMethod, Geometry, LogConfig, LogIntent, LogStart,
+    Appended, ChainEnd, CommitLog, FlushMethod, Geometry, LogConfig, LogIntent, LogStart, LogStats,
     NewRecord, OpId,
 };
 
