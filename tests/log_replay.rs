@@ -112,6 +112,23 @@ fn all_that_was_published_comes_back_whichever_writes_had_landed() {
 }
 
 #[test]
+fn a_group_closed_and_not_written_keeps_the_footer_of_its_own_life() {
+    let mut bench = Bench::new(&Options::default());
+    bench.append(&[b"in flight when the process died"]);
+    bench.log.demand(AckLevel::Written);
+    bench.poll();
+    let LogIntent::Write { at, len, .. } = bench.pending[0] else { panic!() };
+    let mut segments = bench.segments.clone();
+    let ring = bench.ring.after_crash();
+    let (_, replay, _) = start(&ring, &segments, 2);
+    let replay = replay.unwrap();
+    perform(&replay, &ring, &mut segments, usize::MAX);
+    // The kernel may still perform the old write; it must find its own bytes there.
+    assert_eq!(segments[&0][..len as usize], *ring.readable(at, len as usize));
+    assert_eq!((replay.end.life, replay.end.sequence), (1, 1));
+}
+
+#[test]
 fn a_replay_that_is_killed_itself_is_done_again() {
     let bench = busy_life();
     let expected = expected(&bench);

@@ -273,6 +273,35 @@ fn a_stale_group_of_an_earlier_life_never_passes_for_new() {
     assert!(matches!(scanned.stopped_by, Some(Broken::Chain { .. })), "{scanned:?}");
 }
 
+/// A life that left no whole group behind, and no run mark, is counted again. Then the
+/// number of the life does not tell its stale groups from new ones; the chain does.
+#[test]
+fn a_stale_group_of_a_life_with_the_same_number_never_passes_for_new() {
+    let options = Options::default();
+    let (bench, ends) = sample(&options, 2, AckLevel::Written);
+    let chain = scan_disk(&bench.segments, &options).0.end;
+    let start = LogStart { chain, ..LogStart::default() };
+    let life = |segments: BTreeMap<u64, Vec<u8>>, bodies: &[&[u8]]| {
+        let next = Options { life: 2, ..Options::default() };
+        let mut bench = Bench::at(&next, start, segments);
+        for body in bodies {
+            bench.append(&[body]);
+            bench.log.demand(AckLevel::Written);
+            bench.settle();
+        }
+        bench.segments
+    };
+    let first = life(bench.segments, &[b"one of the first try", b"two of the first try"]);
+    let second = life(first, &[b"one of the second one"]);
+    let (scanned, found) = scan_disk(&second, &options);
+    assert_eq!(scanned.end.at, *ends.last().unwrap() + BLOCK);
+    assert_eq!(found.last().unwrap().1, b"one of the second one");
+    let Some(Broken::Chain { expected_seed, found_seed, .. }) = scanned.stopped_by else {
+        panic!("{:?}", scanned.stopped_by)
+    };
+    assert_ne!(expected_seed, found_seed);
+}
+
 #[test]
 fn a_clean_end_is_checked_against_its_last_footer() {
     let (bench, _) = sample(&Options::default(), 5, AckLevel::Flushed);
