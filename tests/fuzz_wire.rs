@@ -114,9 +114,9 @@ fn send_frame(codec: Codec, code: i32, body: &[u8]) -> Vec<u8> {
 fn batch_body() -> Vec<u8> {
     let mut body = Vec::new();
     for entry in [
-        BatchEntry { flag: 1, body: b"one", properties: b"UNIQ_KEY\x01a\x02" },
-        BatchEntry { flag: 0, body: b"", properties: b"" },
-        BatchEntry { flag: -1, body: b"three", properties: "k\x01\u{e9}\x02".as_bytes() },
+        BatchEntry { flag: 1, body_at: 0, body: b"one", properties: b"UNIQ_KEY\x01a\x02" },
+        BatchEntry { flag: 0, body_at: 0, body: b"", properties: b"" },
+        BatchEntry { flag: -1, body_at: 0, body: b"three", properties: "k\x01\u{e9}\x02".as_bytes() },
     ] {
         entry.encode(&mut body);
     }
