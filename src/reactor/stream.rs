@@ -1,0 +1,303 @@
+//! Operations of listeners and connections.
+
+use super::buffers::GROUP;
+use super::completion::{Completion, End};
+use super::gather::{Gather, Progress};
+use super::op::Op;
+use super::ring::{ArenaId, Ring};
+use super::socket::{Listener, Receive, Socket, SocketState};
+use crate::base::LogOffset;
+use crate::base::memory::BufferId;
+use crate::base::outgoing::Outgoing;
+use io_uring::{cqueue, opcode, types};
+use std::io;
+use std::rc::Rc;
+
+impl Ring {
+    /// Accepts connections until it fails or is cancelled, then says `AcceptEnded`.
+    pub fn accept(&mut self, listener: &Listener, token: u64) {
+        assert!(listener.state.accept.get().is_none(), "the listener is accepting already");
+        self.submit_accept(Op::Accept { listener: listener.state.clone(), token });
+    }
+
+    /// Stops accepting; `AcceptEnded` follows.
+    pub fn cancel_accept(&mut self, listener: &Listener) {
+        if let Some(user_data) = listener.state.accept.get() {
+            self.submit_cancel(user_data);
+        }
+    }
+
+    fn submit_accept(&mut self, op: Op) {
+        let Op::Accept { listener, .. } = &op else { unreachable!("an accept") };
+        let listener = listener.clone();
+        let user_data = self.in_flight.insert(op);
+        listener.accept.set(Some(user_data));
+        let entry =
+            opcode::AcceptMulti::new(types::Fd(listener.fd())).flags(libc::SOCK_CLOEXEC).build();
+        self.submit(entry.user_data(user_data));
+    }
+
+    pub(super) fn on_accept(
+        &mut self,
+        user_data: u64,
+        result: i32,
+        more: bool,
+        out: &mut Vec<Completion>,
+    ) {
+        let Some(Op::Accept { listener, token }) = self.in_flight.get(user_data) else {
+            unreachable!("an accept")
+        };
+        let (listener, token) = (listener.clone(), *token);
+        if result >= 0 {
+            let socket = Socket::accepted(result);
+            let peer = socket.peer().ok();
+            out.push(Completion::Accepted { token, socket, peer });
+        }
+        if more {
+            return;
+        }
+        let op = self.in_flight.remove(user_data);
+        listener.accept.set(None);
+        // A connection that went away while it waited is no reason to stop.
+        if (result >= 0 || result == -libc::ECONNABORTED) && !self.draining {
+            self.submit_accept(op);
+        } else {
+            let error = io::Error::from_raw_os_error(-result);
+            out.push(Completion::AcceptEnded { token, error });
+        }
+    }
+
+    /// Receives into the ring's buffers until the peer stops, it fails, or it is
+    /// cancelled, then says `ReceiveEnded`. Without free buffers it waits its turn.
+    pub fn receive(&mut self, socket: &Socket, token: u64) {
+        let state = &socket.state;
+        match state.receive.get() {
+            Receive::Idle => self.submit_receive(state.clone(), token),
+            Receive::Cancelling { .. } => state.receive.set(Receive::Cancelling { again: true }),
+            Receive::Armed(_) | Receive::Starved => panic!("the socket is receiving already"),
+        }
+    }
+
+    /// Stops receiving; what has already arrived may still come, then `ReceiveEnded`.
+    /// Does nothing for a socket that does not receive.
+    pub fn cancel_receive(&mut self, socket: &Socket) {
+        let state = &socket.state;
+        match state.receive.get() {
+            Receive::Idle => {}
+            Receive::Armed(user_data) => {
+                state.receive.set(Receive::Cancelling { again: false });
+                self.submit_cancel(user_data);
+            }
+            Receive::Cancelling { .. } => state.receive.set(Receive::Cancelling { again: false }),
+            Receive::Starved => {
+                if let Some(token) = self.leave_starved(state) {
+                    let end = End::Cancelled;
+                    self.ready.push(Completion::ReceiveEnded { token, end });
+                }
+            }
+        }
+    }
+
+    fn submit_receive(&mut self, socket: Rc<SocketState>, token: u64) {
+        let fd = types::Fd(socket.fd());
+        let user_data = self.in_flight.insert(Op::Receive { socket: socket.clone(), token });
+        socket.receive.set(Receive::Armed(user_data));
+        socket.in_flight.set(socket.in_flight.get() + 1);
+        self.submit(opcode::RecvMulti::new(fd, GROUP).build().user_data(user_data));
+    }
+
+    pub(super) fn on_receive(
+        &mut self,
+        user_data: u64,
+        result: i32,
+        flags: u32,
+        out: &mut Vec<Completion>,
+    ) {
+        let Some(Op::Receive { socket, token }) = self.in_flight.get(user_data) else {
+            unreachable!("a receive")
+        };
+        let (token, closing) = (*token, socket.is_closing());
+        if let Some(buffer) = cqueue::buffer_select(flags).map(BufferId) {
+            let len = result.max(0) as usize;
+            self.buffers.on_filled(buffer, len);
+            if len > 0 && !closing {
+                out.push(Completion::Received { token, buffer, len });
+            } else {
+                self.buffers.give_back(buffer);
+            }
+        }
+        if cqueue::more(flags) {
+            return;
+        }
+        let Op::Receive { socket, token } = self.in_flight.remove(user_data) else {
+            unreachable!("a receive")
+        };
+        let before = socket.receive.replace(Receive::Idle);
+        if !closing && !self.draining {
+            self.after_receive(&socket, token, before, result, out);
+        }
+        self.operation_ended(&socket, out);
+    }
+
+    /// The kernel has ended a receive: goes on with it, or says why not.
+    fn after_receive(
+        &mut self,
+        socket: &Rc<SocketState>,
+        token: u64,
+        before: Receive,
+        result: i32,
+        out: &mut Vec<Completion>,
+    ) {
+        let end = match (result, before) {
+            (0, _) => End::Eof,
+            (_, Receive::Cancelling { again: true }) if result == -libc::ECANCELED => {
+                return self.submit_receive(socket.clone(), token);
+            }
+            (_, Receive::Cancelling { again: false })
+                if result > 0 || result == -libc::ENOBUFS || result == -libc::ECANCELED =>
+            {
+                End::Cancelled
+            }
+            (1.., _) => return self.submit_receive(socket.clone(), token),
+            _ if result == -libc::ENOBUFS => {
+                self.counters.starved += 1;
+                socket.receive.set(Receive::Starved);
+                return self.starved.push_back((socket.clone(), token));
+            }
+            _ => End::Error(io::Error::from_raw_os_error(-result)),
+        };
+        out.push(Completion::ReceiveEnded { token, end });
+    }
+
+    /// Lets the connections that ran out of buffers go on, oldest first, once there is
+    /// something for them: never more of them than buffers.
+    pub(super) fn rearm_starved(&mut self) {
+        if self.starved.is_empty() {
+            return;
+        }
+        let offered = self.buffers.offered();
+        // In small steps each of them would soon be back here.
+        if offered < (self.buffers.count() / 8).max(1) {
+            return;
+        }
+        self.buffers.publish();
+        for _ in 0..offered {
+            let Some((socket, token)) = self.starved.pop_front() else { break };
+            self.submit_receive(socket, token);
+        }
+    }
+
+    fn leave_starved(&mut self, socket: &Rc<SocketState>) -> Option<u64> {
+        socket.receive.set(Receive::Idle);
+        let place = self.starved.iter().position(|(other, _)| Rc::ptr_eq(other, socket))?;
+        self.starved.remove(place).map(|(_, token)| token)
+    }
+
+    /// Sends all pieces, in as many calls as that takes; `Sent` gives them back. One
+    /// send at a time per socket. Lent pieces are of `arena`.
+    pub fn send(&mut self, socket: &Socket, arena: ArenaId, outgoing: Outgoing, token: u64) {
+        let state = socket.state.clone();
+        assert!(!state.sending.replace(true), "the socket is sending already");
+        let bytes = outgoing.len();
+        if bytes == 0 {
+            state.sending.set(false);
+            return self.ready.push(Completion::Sent { token, outgoing, result: Ok(()) });
+        }
+        let mut gather = self.gathers.pop().unwrap_or_else(Gather::new);
+        gather.begin(outgoing, &self.arenas[arena.0 as usize].memory);
+        state.in_flight.set(state.in_flight.get() + 1);
+        let user_data = self.in_flight.insert(Op::Send { socket: state, token, gather });
+        self.submit_send(user_data);
+    }
+
+    fn submit_send(&mut self, user_data: u64) {
+        let Some(Op::Send { socket, gather, .. }) = self.in_flight.get(user_data) else {
+            unreachable!("a send")
+        };
+        let entry = gather.next_entry(socket.fd()).user_data(user_data);
+        self.submit(entry);
+    }
+
+    pub(super) fn on_send(&mut self, user_data: u64, result: i32, out: &mut Vec<Completion>) {
+        let draining = self.draining;
+        let Some(Op::Send { gather, socket, .. }) = self.in_flight.get(user_data) else {
+            unreachable!("a send")
+        };
+        // Cancelled to copy the rest, or interrupted: goes on where it stopped.
+        let again = gather.copy_is_wanted() && result == -libc::ECANCELED || result == -libc::EINTR;
+        let moved = if again { 0 } else { result };
+        let finished = if moved < 0 || draining || (moved == 0 && !again) {
+            Some(match moved {
+                1.. => Ok(()),
+                0 => Err(io::ErrorKind::WriteZero.into()),
+                _ => Err(io::Error::from_raw_os_error(-moved)),
+            })
+        } else {
+            match gather.advance(moved as usize) {
+                Progress::Done => Some(Ok(())),
+                Progress::More if socket.is_closing() => {
+                    Some(Err(io::ErrorKind::ConnectionAborted.into()))
+                }
+                Progress::More => None,
+            }
+        };
+        let Some(result) = finished else {
+            self.counters.short_sends += 1;
+            return self.submit_send(user_data);
+        };
+        let Op::Send { socket, token, mut gather } = self.in_flight.remove(user_data) else {
+            unreachable!("a send")
+        };
+        let outgoing = gather.end();
+        self.gathers.push(gather);
+        socket.sending.set(false);
+        out.push(Completion::Sent { token, outgoing, result });
+        self.operation_ended(&socket, out);
+    }
+
+    /// Frees the log of sends that hold unsent bytes below `end`: each is interrupted,
+    /// its rest copied, and goes on from the copy. Returns how many were; their bytes
+    /// are free in one of the next turns.
+    pub fn copy_sends_below(&mut self, arena: ArenaId, end: LogOffset) -> usize {
+        let arena = &self.arenas[arena.0 as usize].memory;
+        let mut pressed = Vec::new();
+        for (user_data, op) in self.in_flight.iter() {
+            if let Op::Send { gather, .. } = op
+                && gather.pins_below(arena, end)
+            {
+                gather.want_copy();
+                pressed.push(user_data);
+            }
+        }
+        for user_data in &pressed {
+            self.submit_cancel(*user_data);
+        }
+        self.counters.copied_sends += pressed.len() as u64;
+        pressed.len()
+    }
+
+    /// Ends a connection: shuts it down, ends its operations, closes its descriptor.
+    /// A send under way comes back as `Sent`; nothing is received any more; the last
+    /// word is `Closed`.
+    pub fn close(&mut self, socket: Socket, token: u64) {
+        let state = &socket.state;
+        assert!(state.closing.replace(Some(token)).is_none());
+        if state.receive.get() == Receive::Starved {
+            self.leave_starved(state);
+        }
+        if state.in_flight.get() == 0 {
+            self.ready.push(Completion::Closed { token });
+        }
+        // Dropping the socket shuts it down, which ends what is in flight.
+    }
+
+    fn operation_ended(&mut self, socket: &Rc<SocketState>, out: &mut Vec<Completion>) {
+        let left = socket.in_flight.get() - 1;
+        socket.in_flight.set(left);
+        if left == 0
+            && let Some(token) = socket.closing.get()
+        {
+            out.push(Completion::Closed { token });
+        }
+    }
+}
