@@ -4,6 +4,7 @@
 mod checked;
 mod machine;
 mod quantity;
+mod shown;
 mod written;
 
 use std::ffi::OsString;
@@ -17,6 +18,7 @@ use clap::Parser;
 pub use crate::base::options::BrokerOptions;
 pub use crate::engine::files::{Choice, Wanted};
 pub use machine::Machine;
+pub use shown::ShardIdentity;
 pub use written::{FileRefused, SendArgs, Settings, TailArgs};
 
 use crate::base::AckLevel;

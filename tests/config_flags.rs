@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use ringmq::base::AckLevel;
 use ringmq::config::{
-    self, Choice, Config, FlushChoice, Machine, NameServers, ParseError, PortPair, Role, TailFrom,
+    self, Choice, Config, FlushChoice, Machine, NameServers, ParseError, PortPair, Role,
+    ShardIdentity, TailFrom,
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -229,4 +230,41 @@ fn subcommands_have_their_own_settings() {
     assert!(refusal("send a/b x").contains("topic"));
     assert!(matches!(parse("namesrv --arena 1"), Err(ParseError::Usage(_))));
     assert!(matches!(parse("--port 1 serve"), Err(ParseError::Usage(_))));
+}
+
+#[test]
+fn options_show_this_start_and_keep_what_was_set_unless_a_flag_says_otherwise() {
+    let shard = ShardIdentity {
+        cluster: "c".to_owned(),
+        broker_name: "broker-1".to_owned(),
+        address: Ipv4Addr::LOCALHOST,
+        port: 10921,
+        name_servers: "127.0.0.1:9876".to_owned(),
+        segment_bytes: 256 * MIB,
+    };
+    let kept = [
+        ("fileReservedTime", "5"),
+        ("longPollingEnable", "false"),
+        ("brokerPermission", "77"),
+        ("optionOfAnotherVersion", "1"),
+    ];
+    let kept = kept.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let options = serve("--ack flushed").broker_options(&shard, &kept);
+    assert_eq!((options.file_reserved_time, options.disk_max_used_space_ratio), (5, 75));
+    assert!(!options.long_polling_enable);
+    assert_eq!(options.broker_permission, 6, "a value that is no longer legal is passed over");
+    let text = options.to_properties();
+    for line in [
+        "brokerClusterName=c",
+        "brokerName=broker-1",
+        "brokerId=0",
+        "listenPort=10921",
+        "flushDiskType=SYNC_FLUSH",
+        "fileReservedTime=5",
+        "maxMessageSize=4194304",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is missing in:\n{text}");
+    }
+    let told = serve("--retention-hours 9 --disk-expire-at 60").broker_options(&shard, &kept);
+    assert_eq!((told.file_reserved_time, told.disk_max_used_space_ratio), (9, 60));
 }
