@@ -1,7 +1,9 @@
 //! A data directory is made once, kept as it was made, and used by one process.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ringmq::engine::files::{Choice, DataDirectory, DirectoryError, RunMark, Wanted};
@@ -170,4 +172,37 @@ fn a_run_mark_is_read_back_and_a_damaged_one_is_refused() {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("life = 7", "life = 8")).unwrap();
     assert!(matches!(directory.run_mark(1), Err(DirectoryError::Damaged { .. })));
+}
+
+const HELD_BY_CHILD: &str = "RINGMQ_TEST_DIRECTORY";
+
+/// Not a test of its own: the process that the next one kills.
+#[test]
+#[ignore = "run as a child by a_killed_process_leaves_the_directory_to_the_next"]
+fn child_that_holds_a_directory() {
+    let path = std::env::var_os(HELD_BY_CHILD).expect("the parent names a directory");
+    let _held = open(Path::new(&path), &wanted()).unwrap();
+    println!("holding");
+    // Until the parent's end of the pipe closes, or the kill.
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+#[test]
+fn a_killed_process_leaves_the_directory_to_the_next() {
+    let root = tempfile::tempdir().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_that_holds_a_directory", "--ignored", "--nocapture"])
+        .env(HELD_BY_CHILD, root.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let held = lines.map_while(Result::ok).any(|line| line.ends_with("holding"));
+    assert!(held, "the child never held the directory");
+    let text = refusal(root.path(), &wanted());
+    assert!(text.contains(&format!("by pid {}", child.id())), "{text}");
+    child.kill().unwrap();
+    DataDirectory::open(root.path(), &wanted(), PATIENT).unwrap();
+    child.wait().unwrap();
 }

@@ -145,3 +145,5 @@ pub const ACK_WAIT_US_MAX: u64 = 5_000_000;
 /// What one pull may bring, whatever the options say: a reply must fit a frame.
 pub const PULL_MESSAGES_MAX: u32 = 4096;
 pub const PULL_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Memory in which redb keeps pages; its own default is a gigabyte.
+pub const METADATA_CACHE_BYTES: usize = 4 * 1024 * 1024;

@@ -25,7 +25,9 @@ pub use change::{
     TopicPlaced, TopicRecord,
 };
 
-use crate::base::limits::{METADATA_BACKLOG_MAX, METADATA_CHANGES_OF_COMMIT_MAX};
+use crate::base::limits::{
+    METADATA_BACKLOG_MAX, METADATA_CACHE_BYTES, METADATA_CHANGES_OF_COMMIT_MAX,
+};
 
 /// Opens the database anew: at the start, and after a transaction that failed.
 type Opener = Box<dyn FnMut() -> Result<Database, redb::Error> + Send>;
@@ -73,7 +75,10 @@ impl Metadata {
     pub fn open(path: &Path, shards: u16) -> Result<(Self, Loaded), MetadataError> {
         let file = path.to_owned();
         let is_new = !path.exists();
-        let opened = Self::with_database(shards, move || Ok(Database::create(&file)?))?;
+        let opened = Self::with_database(shards, move || {
+            let mut builder = Database::builder();
+            Ok(builder.set_cache_size(METADATA_CACHE_BYTES).create(&file)?)
+        })?;
         if is_new {
             let parent = path.parent().unwrap_or(Path::new("/"));
             let synced = fs::File::open(parent).and_then(|directory| directory.sync_all());

@@ -17,6 +17,10 @@ use super::small;
 const LOCK: &str = "lock";
 const IDENTITY: &str = "identity";
 
+/// How long a start waits for a killed process to let go, of the directory and of each
+/// segment: longer than any write that a disk still answers.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A data directory that this process alone uses, for as long as the value lives.
 #[derive(Debug)]
 pub struct DataDirectory {

@@ -124,3 +124,29 @@ impl From<FileError> for DirectoryError {
         Self::File(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_what_was_tried_the_path_the_cause_and_what_to_do() {
+        let told = |errno: Errno| {
+            let path = Path::new("/d/lock");
+            Err::<(), _>(errno).tried("open for writing", path).unwrap_err().to_string()
+        };
+        for (errno, remedy) in [
+            (Errno::EACCES, "; give this user read and write permission"),
+            (Errno::EROFS, "; mount the file system writable"),
+            (Errno::ENOSPC, "; free space"),
+            (Errno::EDQUOT, "; free space"),
+            (Errno::ENOTDIR, "; choose a --data-dir"),
+        ] {
+            let text = told(errno);
+            assert!(text.starts_with("cannot open for writing /d/lock: "), "{text}");
+            assert!(text.contains(remedy), "{errno}: {text}");
+        }
+    }
+}
