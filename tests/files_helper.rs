@@ -1,43 +1,43 @@
 //! Helpers do for a shard what it may not wait for, and answer every job once.
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ringmq::base::LogOffset;
 use ringmq::base::limits::HELPER_JOBS_OF_SHARD_MAX;
-use ringmq::engine::files::{Choice, DataDirectory, ReadAt, RunFile, RunMark, Wanted, WriteRun};
-use ringmq::engine::helper::{Done, Helper, HelperClient, Job};
+use ringmq::engine::files::{Choice, DataDirectory, IndexFiles, Wanted};
+use ringmq::engine::helper::{Done, Helper, HelperClient, IndexWork, Job};
 use tempfile::TempDir;
 
 const SIZE: u64 = 16 * 1024 * 1024;
 const WITHIN: Duration = Duration::from_secs(30);
 
 struct Shard {
-    client: HelperClient,
+    client: HelperClient<Work>,
     bell: Receiver<()>,
 }
 
 impl Shard {
-    fn new(helper: &Helper, directory: &DataDirectory, shard: u16) -> Self {
+    fn new(helper: &Helper<Work>, directory: &DataDirectory, shard: u16) -> Self {
         let (ring, bell) = channel();
         let ring = Mutex::new(ring);
         let wake = move || ring.lock().unwrap().send(()).unwrap();
         Self { client: helper.client(directory, shard, Arc::new(wake)), bell }
     }
 
-    fn submit(&mut self, job: Job) {
+    fn submit(&mut self, job: Job<Work>) {
         assert!(self.client.submit(job).is_ok());
     }
 
     /// Sleeps until the bell rings, as a parked shard does.
-    fn next(&mut self) -> Done {
+    fn next(&mut self) -> Done<Worked> {
         self.bell.recv_timeout(WITHIN).expect("the bell rings for each job");
         self.client.poll().expect("whoever is woken finds something")
     }
 
-    fn ask(&mut self, job: Job) -> Done {
+    fn ask(&mut self, job: Job<Work>) -> Done<Worked> {
         self.submit(job);
         self.next()
     }
@@ -55,33 +55,46 @@ fn directory() -> (TempDir, DataDirectory) {
     (root, directory)
 }
 
-struct Bytes(Vec<u8>);
+/// Work on index files as a test needs it.
+enum Work {
+    Write(LogOffset, Vec<u8>),
+    Read(LogOffset, u64, usize),
+    /// Holds its thread until somebody sends.
+    Hold(Receiver<()>),
+}
 
-impl WriteRun for Bytes {
-    fn write_run(&mut self, out: &mut dyn Write) -> std::io::Result<()> {
-        out.write_all(&self.0)
+#[derive(Debug, PartialEq)]
+enum Worked {
+    Wrote(u64),
+    Read(Result<Vec<u8>, ErrorKind>),
+    LetGo,
+}
+
+impl IndexWork for Work {
+    type Done = Worked;
+
+    fn perform(self, files: &IndexFiles) -> Worked {
+        match self {
+            Self::Write(start, bytes) => {
+                let (file, ()) = files.write_run(start, |out| out.write_all(&bytes)).unwrap();
+                Worked::Wrote(file.file_bytes().unwrap())
+            }
+            Self::Read(start, at, len) => {
+                let mut found = vec![0; len];
+                let result = files.open_run(start).unwrap().read_exact_at(&mut found, at);
+                Worked::Read(result.map(|()| found).map_err(|error| error.kind()))
+            }
+            Self::Hold(release) => {
+                release.recv_timeout(WITHIN).expect("the test lets go");
+                Worked::LetGo
+            }
+        }
     }
 }
 
-/// Content that comes when somebody sends it: holds the thread that writes it.
-struct Held(Receiver<Vec<u8>>);
-
-impl WriteRun for Held {
-    fn write_run(&mut self, out: &mut dyn Write) -> std::io::Result<()> {
-        out.write_all(&self.0.recv_timeout(WITHIN).expect("the test lets go"))
-    }
-}
-
-fn held() -> (Sender<Vec<u8>>, Box<Held>) {
-    let (release, content) = channel();
-    (release, Box::new(Held(content)))
-}
-
-fn written(done: Done) -> Arc<RunFile> {
-    match done {
-        Done::IndexRunWritten { run: Ok(run), .. } => run,
-        other => panic!("{other:?}"),
-    }
+fn hold() -> (Sender<()>, Job<Work>) {
+    let (release, held) = channel();
+    (release, Job::Index(Work::Hold(held)))
 }
 
 #[test]
@@ -127,35 +140,21 @@ fn a_failed_job_is_answered_with_what_was_tried() {
 }
 
 #[test]
-fn an_index_run_is_written_and_read_in_ranges() {
+fn work_on_index_files_is_done_and_answered() {
     let (_root, directory) = directory();
     let helper = Helper::start(2).unwrap();
     let mut shard = Shard::new(&helper, &directory, 0);
-    let content = Box::new(Bytes((0..=255).collect()));
-    let start = LogOffset(7);
-    let run = written(shard.ask(Job::WriteIndexRun { start, content }));
-    assert_eq!((run.start(), run.len()), (start, 256));
-    let read = |at, len| Job::ReadIndexRange {
-        run: Arc::clone(&run),
-        at,
-        buffer: vec![0; len],
-        token: at,
+    let mut work = |work| match shard.ask(Job::Index(work)) {
+        Done::Index(worked) => worked,
+        other => panic!("{other:?}"),
     };
-    match shard.ask(read(250, 6)) {
-        Done::IndexRangeRead { token: 250, at: 250, buffer, result: Ok(()) } => {
-            assert_eq!(buffer, [250, 251, 252, 253, 254, 255]);
-        }
-        other => panic!("{other:?}"),
-    }
-    match shard.ask(read(251, 6)) {
-        Done::IndexRangeRead { buffer, result: Err(error), .. } => {
-            assert_eq!((buffer.len(), error.kind()), (6, ErrorKind::UnexpectedEof));
-        }
-        other => panic!("{other:?}"),
-    }
-    let done = shard.ask(Job::UnlinkIndexRun { start });
-    assert!(matches!(done, Done::IndexRunUnlinked { result: Ok(()), .. }), "{done:?}");
+    let start = LogOffset(7);
+    assert_eq!(work(Work::Write(start, (0..=255).collect())), Worked::Wrote(256));
+    assert_eq!(work(Work::Read(start, 250, 3)), Worked::Read(Ok(vec![250, 251, 252])));
+    assert_eq!(work(Work::Read(start, 251, 6)), Worked::Read(Err(ErrorKind::UnexpectedEof)));
     helper.stop();
+    assert_eq!(directory.index_runs(0).list().unwrap(), [start]);
+    assert_eq!(directory.index_runs(1).list().unwrap(), []);
 }
 
 #[test]
@@ -163,10 +162,9 @@ fn run_marks_and_the_disk_are_answered() {
     let (_root, directory) = directory();
     let helper = Helper::start(2).unwrap();
     let mut shard = Shard::new(&helper, &directory, 1);
-    let mark = RunMark { life: 3, clean: false, boot_id: [1; 16], arena: None, log_end: None };
-    let done = shard.ask(Job::WriteRunMark(Box::new(mark.clone())));
+    let done = shard.ask(Job::WriteRunMark(b"life 3".to_vec()));
     assert!(matches!(done, Done::RunMarkWritten { result: Ok(()) }), "{done:?}");
-    assert_eq!(directory.run_mark(1).unwrap(), Some(mark));
+    assert_eq!(directory.run_mark(1).unwrap().unwrap(), b"life 3");
     match shard.ask(Job::CheckDisk) {
         Done::DiskChecked { result: Ok(disk) } => assert!(disk.used + disk.available > 0),
         other => panic!("{other:?}"),
@@ -174,20 +172,20 @@ fn run_marks_and_the_disk_are_answered() {
     helper.stop();
 }
 
-/// The quick lane is held by an index run: segments go on; the other way round, an index
-/// read would wait for a whole segment to be filled.
+/// Index work holds the quick lane, and segments go on; a pull's index read that waited
+/// for a whole segment to be filled would be the same fault.
 #[test]
 fn a_lane_that_is_held_up_does_not_hold_up_the_other() {
     let (_root, directory) = directory();
     let helper = Helper::start(2).unwrap();
     let mut shard = Shard::new(&helper, &directory, 0);
-    let (release, content) = held();
-    shard.submit(Job::WriteIndexRun { start: LogOffset(0), content });
+    let (release, job) = hold();
+    shard.submit(job);
     let done = shard.ask(Job::PrepareSegment { start: LogOffset(0) });
     assert!(matches!(done, Done::SegmentReady { segment: Ok(_), .. }), "{done:?}");
     assert_eq!(shard.client.under_way(), 1);
-    release.send(b"late".to_vec()).unwrap();
-    assert_eq!(written(shard.next()).len(), 4);
+    release.send(()).unwrap();
+    assert!(matches!(shard.next(), Done::Index(Worked::LetGo)));
     helper.stop();
 }
 
@@ -197,15 +195,15 @@ fn a_shard_with_too_many_jobs_gets_the_next_one_back_and_others_go_on() {
     let helper = Helper::start(2).unwrap();
     let mut busy = Shard::new(&helper, &directory, 0);
     let mut other = Shard::new(&helper, &directory, 1);
-    let (release, content) = held();
-    busy.submit(Job::WriteIndexRun { start: LogOffset(0), content });
+    let (release, job) = hold();
+    busy.submit(job);
     for _ in 1..HELPER_JOBS_OF_SHARD_MAX {
         busy.submit(Job::CheckDisk);
     }
     assert!(matches!(busy.client.submit(Job::CheckDisk), Err(Job::CheckDisk)));
     other.submit(Job::CheckDisk);
     assert!(matches!(other.bell.recv_timeout(Duration::ZERO), Err(RecvTimeoutError::Timeout)));
-    release.send(Vec::new()).unwrap();
+    release.send(()).unwrap();
     for _ in 0..HELPER_JOBS_OF_SHARD_MAX {
         busy.next();
     }
@@ -221,16 +219,15 @@ fn stopping_finishes_what_is_due() {
     let (_root, directory) = directory();
     let helper = Helper::start(2).unwrap();
     let mut shard = Shard::new(&helper, &directory, 0);
-    let (release, content) = held();
-    shard.submit(Job::WriteIndexRun { start: LogOffset(0), content });
-    let mark = RunMark { life: 1, clean: true, boot_id: [0; 16], arena: None, log_end: Some(0) };
-    shard.submit(Job::WriteRunMark(Box::new(mark.clone())));
+    let (release, job) = hold();
+    shard.submit(job);
+    shard.submit(Job::WriteRunMark(b"clean".to_vec()));
     let stopped = std::thread::spawn(|| helper.stop());
-    release.send(Vec::new()).unwrap();
+    release.send(()).unwrap();
     stopped.join().unwrap();
     shard.next();
     shard.next();
-    assert_eq!(directory.run_mark(0).unwrap(), Some(mark));
+    assert_eq!(directory.run_mark(0).unwrap().unwrap(), b"clean");
     assert!(shard.client.submit(Job::CheckDisk).is_err(), "nobody is there any more");
 }
 

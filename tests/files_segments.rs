@@ -1,12 +1,12 @@
 //! Segments are born whole, keep to one writer, and survive being renamed.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::Duration;
 
 use ringmq::base::LogOffset;
-use ringmq::engine::files::{IndexFiles, ReadAt, SegmentFiles, WriteRun};
+use ringmq::engine::files::{IndexFiles, SegmentFiles};
 use tempfile::TempDir;
 
 const SIZE: u64 = 2 * 1024 * 1024 + 4096;
@@ -130,42 +130,37 @@ fn the_lock_lasts_as_long_as_the_description_and_not_just_the_descriptor() {
     files.open_writable(LogOffset(0), AT_ONCE).unwrap();
 }
 
-struct Bytes(&'static [u8]);
-
-impl WriteRun for Bytes {
-    fn write_run(&mut self, out: &mut dyn Write) -> std::io::Result<()> {
-        out.write_all(self.0)
-    }
-}
-
-struct Fails;
-
-impl WriteRun for Fails {
-    fn write_run(&mut self, out: &mut dyn Write) -> std::io::Result<()> {
-        out.write_all(b"half of it")?;
-        Err(std::io::Error::other("the source broke"))
-    }
-}
-
 #[test]
-fn an_index_run_appears_whole_and_its_readers_outlive_a_merge() {
+fn an_index_file_appears_whole_and_its_readers_outlive_a_replacement() {
     let root = tempfile::tempdir().unwrap();
-    let runs = IndexFiles::new(root.path().to_owned());
-    let first = runs.write(LogOffset(4096), &mut Bytes(b"first run")).unwrap();
-    let merged = runs.write(LogOffset(4096), &mut Bytes(b"merged")).unwrap();
-    assert_eq!((first.start(), first.len(), merged.len()), (LogOffset(4096), 9, 6));
+    let files = IndexFiles::new(root.path().to_owned());
+    let start = LogOffset(4096);
+    let write = |bytes: &'static [u8]| {
+        let content = |out: &mut dyn io::Write| out.write_all(bytes).map(|()| bytes.len());
+        files.write_run(start, content).unwrap()
+    };
+    let ((first, told), (second, _)) = (write(b"first run"), write(b"second"));
+    assert_eq!((told, first.file_bytes().unwrap(), second.file_bytes().unwrap()), (9, 9, 6));
     let mut found = [0; 3];
     first.read_exact_at(&mut found, 6).unwrap();
     assert_eq!(&found, b"run");
-    merged.read_exact_at(&mut found, 3).unwrap();
-    assert_eq!(&found, b"ged");
-    assert!(merged.read_exact_at(&mut found, 4).is_err(), "past the end");
+    second.read_exact_at(&mut found, 3).unwrap();
+    assert_eq!(&found, b"ond");
+    assert!(second.read_exact_at(&mut found, 4).is_err(), "past the end");
 
-    let error = runs.write(LogOffset(4096), &mut Fails).unwrap_err();
-    assert!(error.to_string().contains("the source broke"), "{error}");
+    let broken = files.write_run(start, |out| {
+        out.write_all(b"half of it")?;
+        Err::<(), _>(io::Error::other("the source broke"))
+    });
+    let error = broken.expect_err("it fails").to_string();
+    assert!(error.contains("the source broke"), "{error}");
+    assert_eq!(files.open_run(start).unwrap().file_bytes().unwrap(), 6, "the old one stays");
+
+    assert!(files.open_table("bases").unwrap().is_none());
+    files.write_table("bases", |out| out.write_all(b"table")).unwrap();
+    assert_eq!(files.open_table("bases").unwrap().unwrap().file_bytes().unwrap(), 5);
     File::create(root.path().join("00000000000000000000.tmp")).unwrap();
-    assert_eq!(runs.list().unwrap(), [LogOffset(4096)]);
-    assert_eq!(runs.open(LogOffset(4096)).unwrap().len(), 6, "the old one is untouched");
-    runs.unlink(LogOffset(4096)).unwrap();
-    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    assert_eq!(files.list().unwrap(), [start]);
+    files.unlink_run(start).unwrap();
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "the table");
 }

@@ -95,14 +95,8 @@ pub const ARENA_MEMORY_DIVISOR: u64 = 8;
 /// A data directory's segment takes at most this part of the free space per shard.
 pub const SEGMENT_SPACE_DIVISOR: u64 = 32;
 
-/// Segments that are kept ready ahead of the log, per shard.
-pub const READY_SEGMENTS: usize = 2;
-
 /// Jobs of one shard that its helper holds; beyond it the shard waits for one to end.
 pub const HELPER_JOBS_OF_SHARD_MAX: usize = 16;
-
-/// Bytes of one read of an index run.
-pub const INDEX_READ_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Metadata changes that wait for their transaction; beyond it they are refused as busy.
 pub const METADATA_BACKLOG_MAX: usize = 4096;

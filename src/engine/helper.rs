@@ -15,17 +15,24 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::files::{
-    DataDirectory, DiskUse, FileError, IndexFiles, ReadAt, RunFile, RunMark, SegmentFile,
-    SegmentFiles, WriteRun,
+    DataDirectory, DiskSpace, FileError, IndexFiles, SegmentFile, SegmentFiles, small,
 };
 use crate::base::LogOffset;
-use crate::base::limits::{HELPER_JOBS_OF_SHARD_MAX, INDEX_READ_BYTES_MAX};
+use crate::base::limits::HELPER_JOBS_OF_SHARD_MAX;
 
 /// How long a recycled segment may still be held by whoever wrote to it last.
 const RECYCLE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Work on index files, by whoever knows their formats.
+pub trait IndexWork: Send + 'static {
+    type Done: Send + 'static;
+
+    /// Runs on the helper; the answer goes back to the shard.
+    fn perform(self, files: &IndexFiles) -> Self::Done;
+}
+
 /// What a shard asks for.
-pub enum Job {
+pub enum Job<I> {
     /// Make the segment; it comes back open for writing.
     PrepareSegment {
         start: LogOffset,
@@ -42,103 +49,63 @@ pub enum Job {
     OpenSegment {
         start: LogOffset,
     },
-    /// Write an index run; it comes back open, in place of one of the same start.
-    WriteIndexRun {
-        start: LogOffset,
-        content: Box<dyn WriteRun + Send>,
-    },
-    UnlinkIndexRun {
-        start: LogOffset,
-    },
-    /// Fill `buffer` (its length says how much) from `at`.
-    ReadIndexRange {
-        run: Arc<RunFile>,
-        at: u64,
-        buffer: Vec<u8>,
-        token: u64,
-    },
-    WriteRunMark(Box<RunMark>),
+    Index(I),
+    /// Make a run mark durable, in place of the last.
+    WriteRunMark(Vec<u8>),
     CheckDisk,
 }
 
 /// What became of a job.
 #[derive(Debug)]
-pub enum Done {
-    SegmentReady {
-        start: LogOffset,
-        segment: Result<SegmentFile, FileError>,
-    },
-    SegmentUnlinked {
-        start: LogOffset,
-        result: Result<(), FileError>,
-    },
-    SegmentOpened {
-        start: LogOffset,
-        segment: Result<SegmentFile, FileError>,
-    },
-    IndexRunWritten {
-        start: LogOffset,
-        run: Result<Arc<RunFile>, FileError>,
-    },
-    IndexRunUnlinked {
-        start: LogOffset,
-        result: Result<(), FileError>,
-    },
-    /// The buffer comes back, filled unless there is an error.
-    IndexRangeRead {
-        token: u64,
-        at: u64,
-        buffer: Vec<u8>,
-        result: io::Result<()>,
-    },
-    RunMarkWritten {
-        result: Result<(), FileError>,
-    },
-    DiskChecked {
-        result: Result<DiskUse, FileError>,
-    },
+pub enum Done<D> {
+    SegmentReady { start: LogOffset, segment: Result<SegmentFile, FileError> },
+    SegmentUnlinked { start: LogOffset, result: Result<(), FileError> },
+    SegmentOpened { start: LogOffset, segment: Result<SegmentFile, FileError> },
+    Index(D),
+    RunMarkWritten { result: Result<(), FileError> },
+    DiskChecked { result: Result<DiskSpace, FileError> },
 }
 
 /// Rings a shard's doorbell when there is something to poll for.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// The threads.
-pub struct Helper {
-    slow: Lane,
-    quick: Lane,
+pub struct Helper<I: IndexWork> {
+    slow: Lane<I>,
+    quick: Lane<I>,
     stopping: Arc<AtomicBool>,
 }
 
 /// One shard's side: it submits, and polls when woken.
-pub struct HelperClient {
-    slow: SyncSender<Mail>,
-    quick: SyncSender<Mail>,
-    done: Receiver<Done>,
+pub struct HelperClient<I: IndexWork> {
+    slow: SyncSender<Mail<I>>,
+    quick: SyncSender<Mail<I>>,
+    done: Receiver<Done<I::Done>>,
     under_way: usize,
-    sender: Arc<Sender>,
+    sender: Arc<Sender<I>>,
 }
 
 /// What a thread needs to know of the shard whose job it does.
-struct Sender {
+struct Sender<I: IndexWork> {
     segments: SegmentFiles,
     index: IndexFiles,
     run_mark: PathBuf,
     directory: PathBuf,
-    done: SyncSender<Done>,
+    done: SyncSender<Done<I::Done>>,
     wake: Wake,
 }
 
-struct Lane {
-    mailbox: SyncSender<Mail>,
+struct Lane<I: IndexWork> {
+    mailbox: SyncSender<Mail<I>>,
     thread: JoinHandle<()>,
 }
 
-enum Mail {
-    Job(Arc<Sender>, Job),
+enum Mail<I: IndexWork> {
+    Job(Arc<Sender<I>>, Job<I>),
     Stop,
 }
 
-impl Helper {
+impl<I: IndexWork> Helper<I> {
     /// Starts the threads, with room for the jobs of all shards of a directory.
     pub fn start(shards: u16) -> io::Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
@@ -147,7 +114,7 @@ impl Helper {
     }
 
     /// The side of one shard, whose doorbell `wake` rings. To be made once per shard.
-    pub fn client(&self, directory: &DataDirectory, shard: u16, wake: Wake) -> HelperClient {
+    pub fn client(&self, directory: &DataDirectory, shard: u16, wake: Wake) -> HelperClient<I> {
         let (sender, done) = sync_channel(HELPER_JOBS_OF_SHARD_MAX);
         let sender = Sender {
             segments: directory.segments(shard),
@@ -178,14 +145,11 @@ impl Helper {
     }
 }
 
-impl HelperClient {
+impl<I: IndexWork> HelperClient<I> {
     /// Gives a job away, or back: when too many are under way, and after the end.
-    pub fn submit(&mut self, job: Job) -> Result<(), Job> {
+    pub fn submit(&mut self, job: Job<I>) -> Result<(), Job<I>> {
         if self.under_way == HELPER_JOBS_OF_SHARD_MAX {
             return Err(job);
-        }
-        if let Job::ReadIndexRange { buffer, .. } = &job {
-            assert!(buffer.len() <= INDEX_READ_BYTES_MAX, "a read of {} bytes", buffer.len());
         }
         let lane = if job.is_slow() { &self.slow } else { &self.quick };
         match lane.try_send(Mail::Job(Arc::clone(&self.sender), job)) {
@@ -200,7 +164,7 @@ impl HelperClient {
     }
 
     /// The next job that is done.
-    pub fn poll(&mut self) -> Option<Done> {
+    pub fn poll(&mut self) -> Option<Done<I::Done>> {
         let done = self.done.try_recv().ok()?;
         self.under_way -= 1;
         Some(done)
@@ -211,7 +175,7 @@ impl HelperClient {
     }
 }
 
-impl Lane {
+impl<I: IndexWork> Lane<I> {
     fn start(name: &str, shards: u16, stopping: Arc<AtomicBool>) -> io::Result<Self> {
         let (mailbox, mail) = sync_channel(usize::from(shards) * HELPER_JOBS_OF_SHARD_MAX);
         let run = move || {
@@ -228,7 +192,7 @@ impl Lane {
     }
 }
 
-impl Job {
+impl<I> Job<I> {
     fn is_slow(&self) -> bool {
         matches!(
             self,
@@ -237,8 +201,8 @@ impl Job {
     }
 }
 
-impl Sender {
-    fn perform(&self, job: Job, stopping: &AtomicBool) -> Done {
+impl<I: IndexWork> Sender<I> {
+    fn perform(&self, job: Job<I>, stopping: &AtomicBool) -> Done<I::Done> {
         let files = &self.segments;
         match job {
             Job::PrepareSegment { start } => {
@@ -257,19 +221,11 @@ impl Sender {
             Job::OpenSegment { start } => {
                 Done::SegmentOpened { start, segment: files.open_readable(start) }
             }
-            Job::WriteIndexRun { start, mut content } => {
-                let run = self.index.write(start, &mut *content).map(Arc::new);
-                Done::IndexRunWritten { start, run }
+            Job::Index(work) => Done::Index(work.perform(&self.index)),
+            Job::WriteRunMark(bytes) => {
+                Done::RunMarkWritten { result: small::replace(&self.run_mark, &bytes) }
             }
-            Job::UnlinkIndexRun { start } => {
-                Done::IndexRunUnlinked { start, result: self.index.unlink(start) }
-            }
-            Job::ReadIndexRange { run, at, mut buffer, token } => {
-                let result = run.read_exact_at(&mut buffer, at);
-                Done::IndexRangeRead { token, at, buffer, result }
-            }
-            Job::WriteRunMark(mark) => Done::RunMarkWritten { result: mark.store(&self.run_mark) },
-            Job::CheckDisk => Done::DiskChecked { result: DiskUse::of(&self.directory) },
+            Job::CheckDisk => Done::DiskChecked { result: DiskSpace::of(&self.directory) },
         }
     }
 }

@@ -2,15 +2,14 @@
 //! before anything else in it is touched.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::disk::{self, DiskUse};
+use super::disk::{self, DiskSpace, FlushProbe};
 use super::error::{DirectoryError, FileError, Tried};
 use super::identity::{Identity, Wanted};
 use super::index_runs::IndexFiles;
-use super::run_mark::RunMark;
 use super::segments::{SegmentFiles, entries, lock_within};
 use super::small;
 
@@ -81,16 +80,22 @@ impl DataDirectory {
         shard_folder(&self.path, shard).join("run-mark")
     }
 
-    pub fn run_mark(&self, shard: u16) -> Result<Option<RunMark>, DirectoryError> {
-        RunMark::load(&self.run_mark_path(shard))
+    /// The bytes of a shard's run mark, which the log understands; `None` before its
+    /// first run. `small::replace` makes the next one durable.
+    pub fn run_mark(&self, shard: u16) -> Result<Option<Vec<u8>>, FileError> {
+        let path = self.run_mark_path(shard);
+        match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            result => result.map(Some).tried("read", &path),
+        }
     }
 
-    pub fn disk_use(&self) -> Result<DiskUse, FileError> {
-        DiskUse::of(&self.path)
+    pub fn disk_space(&self) -> Result<DiskSpace, FileError> {
+        DiskSpace::of(&self.path)
     }
 
     /// Times both ways of making a write durable, here.
-    pub fn probe_flush(&self) -> Result<disk::FlushProbe, FileError> {
+    pub fn probe_flush(&self) -> Result<FlushProbe, FileError> {
         disk::probe_flush(&self.path, self.direct)
     }
 }
@@ -102,7 +107,7 @@ fn shard_folder(path: &Path, shard: u16) -> PathBuf {
 /// Makes the folders, then the identity: a directory without one is not yet made, and
 /// a start that was killed here is simply done again.
 fn make(path: &Path, wanted: &Wanted) -> Result<Identity, DirectoryError> {
-    let identity = Identity::new(path, wanted, DiskUse::of(path)?.available)?;
+    let identity = Identity::new(path, wanted, DiskSpace::of(path)?.available)?;
     for shard in 0..identity.shards {
         let folder = shard_folder(path, shard);
         for inner in ["log", "index"] {

@@ -16,24 +16,14 @@ use crate::base::limits::BLOCK_BYTES;
 
 /// Space of the file system of a path, counted as `df` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DiskUse {
+pub struct DiskSpace {
     pub used: u64,
     pub available: u64,
 }
 
-/// How a write group is made durable at the ack level `flushed`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FlushMethod {
-    /// Each write carries `RWF_DSYNC`.
-    Dsync,
-    /// Plain writes, then one fdatasync.
-    Fdatasync,
-}
-
-/// What the probe of flush methods saw.
+/// What a small durable write took: by `O_DSYNC`, and by a plain write with fdatasync.
 #[derive(Clone, Copy, Debug)]
 pub struct FlushProbe {
-    pub faster: FlushMethod,
     pub dsync: Duration,
     pub fdatasync: Duration,
 }
@@ -42,7 +32,13 @@ const PROBE_WRITES: usize = 20;
 const PROBE_WRITES_MIN: usize = 3;
 const PROBE_BUDGET: Duration = Duration::from_millis(100);
 
-impl DiskUse {
+impl FlushProbe {
+    pub fn is_dsync_faster(&self) -> bool {
+        self.dsync <= self.fdatasync
+    }
+}
+
+impl DiskSpace {
     pub fn of(path: &Path) -> Result<Self, FileError> {
         let space = statvfs(path).tried("ask for the space of", path)?;
         let unit = space.fragment_size();
@@ -57,15 +53,6 @@ impl DiskUse {
             return 10_000;
         }
         (u128::from(self.used) * 10_000).div_ceil(all) as u64
-    }
-
-    /// Whether at least `percent` of the space is used.
-    pub fn reaches(self, percent: u32) -> bool {
-        self.basis_points() >= u64::from(percent) * 100
-    }
-
-    pub fn ratio(self) -> f64 {
-        self.basis_points() as f64 / 10_000.0
     }
 }
 
@@ -149,8 +136,7 @@ fn probe_flush_at(path: &Path, direct: bool) -> Result<FlushProbe, FileError> {
         plain.sync_data()
     }))
     .tried("flush", path)?;
-    let faster = if by_dsync <= by_fdatasync { FlushMethod::Dsync } else { FlushMethod::Fdatasync };
-    Ok(FlushProbe { faster, dsync: by_dsync, fdatasync: by_fdatasync })
+    Ok(FlushProbe { dsync: by_dsync, fdatasync: by_fdatasync })
 }
 
 /// The median time of the steps, as many of them as the budget allows.
@@ -177,9 +163,8 @@ mod tests {
 
     #[test]
     fn disk_use_counts_as_df_does_and_rounds_up() {
-        let disk = |used, available| DiskUse { used, available };
+        let disk = |used, available| DiskSpace { used, available };
         assert_eq!(disk(75, 25).basis_points(), 7_500);
-        assert!(disk(75, 25).reaches(75) && !disk(75, 25).reaches(76));
         assert_eq!(disk(1, 2).basis_points(), 3_334);
         assert_eq!(disk(0, 0).basis_points(), 10_000, "no space is no room");
         assert_eq!(disk(u64::MAX, u64::MAX).basis_points(), 5_000);
@@ -188,7 +173,7 @@ mod tests {
     #[test]
     fn this_disk_this_boot_and_both_flush_methods_answer() {
         let directory = tempfile::tempdir().unwrap();
-        let disk = DiskUse::of(directory.path()).unwrap();
+        let disk = DiskSpace::of(directory.path()).unwrap();
         assert!(disk.used + disk.available > 0);
         assert_eq!(boot_id().unwrap(), boot_id().unwrap());
         let direct = has_direct_writes(directory.path()).unwrap();

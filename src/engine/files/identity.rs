@@ -166,7 +166,7 @@ pub fn random_id() -> Result<[u8; 16], FileError> {
 }
 
 /// Ids as hex in text files.
-pub(super) mod id_text {
+mod id_text {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     use super::small;

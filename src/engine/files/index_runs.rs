@@ -1,7 +1,8 @@
-//! Index run files of one shard: written once, whole, then read in ranges.
+//! Index files of one shard: each written whole, by whoever knows its format, then read
+//! in ranges.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -12,51 +13,26 @@ use crate::base::LogOffset;
 
 const SCRATCH: &str = "tmp";
 
-/// The content of a run, by whoever knows its format.
-pub trait WriteRun {
-    fn write_run(&mut self, out: &mut dyn Write) -> io::Result<()>;
-}
-
-/// Reads in ranges from something that does not change.
-pub trait ReadAt {
-    fn len(&self) -> u64;
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Fills the buffer, or fails.
-    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()>;
-}
-
 /// The `index` folder of a shard.
 #[derive(Clone, Debug)]
 pub struct IndexFiles {
     folder: PathBuf,
 }
 
-/// An open run. A merge that replaces or removes it does not disturb its readers.
+/// An open index file. Who replaces or removes its name does not disturb its readers.
 #[derive(Debug)]
-pub struct RunFile {
+pub struct IndexFile {
     file: File,
-    start: LogOffset,
-    len: u64,
 }
 
-impl RunFile {
-    /// Where the log begins that the run covers.
-    pub fn start(&self) -> LogOffset {
-        self.start
-    }
-}
-
-impl ReadAt for RunFile {
-    fn len(&self) -> u64 {
-        self.len
+impl IndexFile {
+    /// Fills the buffer, or fails.
+    pub fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, position)
     }
 
-    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, at)
+    pub fn file_bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
     }
 }
 
@@ -65,11 +41,7 @@ impl IndexFiles {
         Self { folder }
     }
 
-    pub fn path(&self, start: LogOffset) -> PathBuf {
-        self.folder.join(format!("{start:0>20}", start = start.0))
-    }
-
-    /// The starts of all runs, in order; half-written ones are removed.
+    /// The starts of all runs, in order; half-written files are removed.
     pub fn list(&self) -> Result<Vec<LogOffset>, FileError> {
         let mut starts = Vec::new();
         for path in entries(&self.folder)? {
@@ -82,42 +54,80 @@ impl IndexFiles {
         Ok(starts)
     }
 
-    /// Writes a run and opens it. It appears whole and durable, in place of one of the
-    /// same start, or not at all.
-    pub fn write(
+    /// Writes the run that starts at `start` and opens it.
+    pub fn write_run<T>(
         &self,
         start: LogOffset,
-        content: &mut dyn WriteRun,
-    ) -> Result<RunFile, FileError> {
-        let path = self.path(start);
-        let scratch = small::beside(&path, SCRATCH);
-        let written = write_through(&scratch, content)
-            .and_then(|()| fs::rename(&scratch, &path).tried("name the index run", &path));
+        content: impl FnOnce(&mut dyn Write) -> io::Result<T>,
+    ) -> Result<(IndexFile, T), FileError> {
+        let path = self.run_path(start);
+        let told = self.write(&path, content)?;
+        Ok((open(&path)?, told))
+    }
+
+    pub fn open_run(&self, start: LogOffset) -> Result<IndexFile, FileError> {
+        open(&self.run_path(start))
+    }
+
+    pub fn unlink_run(&self, start: LogOffset) -> Result<(), FileError> {
+        let path = self.run_path(start);
+        fs::remove_file(&path).tried("remove", &path)?;
+        small::sync_directory(&self.folder)
+    }
+
+    /// Writes a file that is no run, such as the table of bases.
+    pub fn write_table<T>(
+        &self,
+        name: &str,
+        content: impl FnOnce(&mut dyn Write) -> io::Result<T>,
+    ) -> Result<T, FileError> {
+        self.write(&self.folder.join(name), content)
+    }
+
+    /// `None` where it was never written.
+    pub fn open_table(&self, name: &str) -> Result<Option<IndexFile>, FileError> {
+        match open(&self.folder.join(name)) {
+            Err(error) if error.source.kind() == ErrorKind::NotFound => Ok(None),
+            result => result.map(Some),
+        }
+    }
+
+    fn run_path(&self, start: LogOffset) -> PathBuf {
+        self.folder.join(format!("{start:0>20}", start = start.0))
+    }
+
+    /// The file appears whole and durable, in place of one of its name, or not at all.
+    fn write<T>(
+        &self,
+        path: &Path,
+        content: impl FnOnce(&mut dyn Write) -> io::Result<T>,
+    ) -> Result<T, FileError> {
+        let scratch = small::beside(path, SCRATCH);
+        let written = write_through(&scratch, content).and_then(|told| {
+            fs::rename(&scratch, path).tried("rename a new file to", path)?;
+            Ok(told)
+        });
         if written.is_err() {
             // The first error tells the cause; a leftover is removed at the next listing.
             let _ = fs::remove_file(&scratch);
         }
-        written?;
+        let told = written?;
         small::sync_directory(&self.folder)?;
-        self.open(start)
-    }
-
-    pub fn open(&self, start: LogOffset) -> Result<RunFile, FileError> {
-        let path = self.path(start);
-        let file = File::open(&path).tried("open", &path)?;
-        let len = file.metadata().tried("ask for the size of", &path)?.len();
-        Ok(RunFile { file, start, len })
-    }
-
-    pub fn unlink(&self, start: LogOffset) -> Result<(), FileError> {
-        let path = self.path(start);
-        fs::remove_file(&path).tried("remove", &path)?;
-        small::sync_directory(&self.folder)
+        Ok(told)
     }
 }
 
-fn write_through(path: &Path, content: &mut dyn WriteRun) -> Result<(), FileError> {
+fn open(path: &Path) -> Result<IndexFile, FileError> {
+    Ok(IndexFile { file: File::open(path).tried("open", path)? })
+}
+
+fn write_through<T>(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<T>,
+) -> Result<T, FileError> {
     let mut out = BufWriter::new(File::create(path).tried("create", path)?);
-    content.write_run(&mut out).and_then(|()| out.flush()).tried("write", path)?;
-    out.get_ref().sync_all().tried("flush", path)
+    let told = content(&mut out).tried("write", path)?;
+    out.flush().tried("write", path)?;
+    out.get_ref().sync_all().tried("flush", path)?;
+    Ok(told)
 }

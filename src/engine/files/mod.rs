@@ -7,7 +7,7 @@
 //!   metadata.redb            topics, groups, offsets
 //!   shard-0/
 //!     log/00000000000000000000   segments, named by their start
-//!     index/00000000000000000000 index runs, named by the log they begin with
+//!     index/00000000000000000000 index runs, named by the log they begin with; `bases`
 //!     run-mark                   the newest life, and whether it ended cleanly
 //! ```
 //!
@@ -18,16 +18,12 @@ pub mod disk;
 pub mod error;
 pub mod identity;
 pub mod index_runs;
-pub mod ready;
-pub mod run_mark;
 pub mod segments;
 pub mod small;
 
 pub use directory::DataDirectory;
-pub use disk::{DiskUse, FlushMethod};
+pub use disk::{DiskSpace, FlushProbe};
 pub use error::{DirectoryError, FileError};
 pub use identity::{Choice, Identity, Wanted};
-pub use index_runs::{IndexFiles, ReadAt, RunFile, WriteRun};
-pub use ready::ReadyPool;
-pub use run_mark::RunMark;
+pub use index_runs::{IndexFile, IndexFiles};
 pub use segments::{SegmentFile, SegmentFiles};
