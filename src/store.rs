@@ -13,11 +13,11 @@ mod visibility;
 
 use std::sync::Arc;
 
-use crate::base::limits::READY_SEGMENTS;
 use crate::base::memory::{Arena, LogRing};
 use crate::base::outgoing::{Outgoing, Piece};
 use crate::base::{AckLevel, LogOffset, Now, QueueOffset, TopicId};
 use crate::log::retention::{DiskUse, Expired, Fate};
+use crate::log::segment::SEGMENTS_AHEAD;
 use crate::log::{
     CommitLog, Failure, Geometry, LogIntent, LogStats, NewRecord, NoRoom, Watermarks,
 };
@@ -360,7 +360,7 @@ impl Store {
         self.disk.on_checked(disk, now);
         let geometry = self.log.geometry();
         let kept = self.index.checkpoint().min(self.log.checkpoint().at);
-        let deficit = READY_SEGMENTS.saturating_sub(self.log.segments_ready_ahead());
+        let deficit = SEGMENTS_AHEAD.saturating_sub(self.log.segments_ready_ahead());
         let expired = self.disk.take_expired(kept, geometry.segment_bytes(), now, deficit);
         if expired.is_empty() {
             return;
