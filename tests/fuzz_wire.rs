@@ -11,10 +11,10 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use ringmq::wire::body::{self, properties, register::Registration};
-use ringmq::wire::message::{OffsetMessageId, sys_flag};
+use ringmq::wire::message::sys_flag;
 use ringmq::wire::{
-    BatchEntries, BatchEntry, Codec, FrameWriter, PullRequest, Request, SendRequest,
-    StoredMessages, Value,
+    BatchEntries, BatchEntry, Codec, FrameWriter, OffsetMessageId, PullRequest, Request,
+    SendRequest, StoredMessages, Value,
 };
 
 fn setting(name: &str, default: u64) -> u64 {

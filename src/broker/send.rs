@@ -17,7 +17,7 @@ use crate::log::record::record_len;
 use crate::queue::QueueSlot;
 use crate::store::Stored;
 use crate::wire::code::response;
-use crate::wire::message::OffsetMessageId;
+use crate::wire::OffsetMessageId;
 use crate::wire::send::SendRequest;
 use crate::wire::{FrameWriter, Request};
 

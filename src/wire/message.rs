@@ -1,5 +1,5 @@
-//! Stored messages as the bodies of pull replies carry them, and the ids that name
-//! them. Clients of ours read with this; brokers write with the log's own encoder.
+//! Stored messages as the bodies of pull replies carry them. Clients of ours read with
+//! this; brokers write with the log's own encoder.
 //!
 //! ```text
 //! i32 total | i32 magic | i32 body CRC | i32 queue id | i32 flag | i64 queue offset
@@ -224,53 +224,6 @@ impl fmt::Display for MessageError {
 
 impl std::error::Error for MessageError {}
 
-/// The id that a broker gives: where a message is stored. Clients connect to the host
-/// in it to view the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OffsetMessageId {
-    pub store_host: SocketAddr,
-    pub physical_offset: LogOffset,
-}
-
-/// An id's hex digits for an IPv4 host; 24 more for IPv6.
-pub const MESSAGE_ID_DIGITS_V4: usize = 32;
-pub const MESSAGE_ID_DIGITS_V6: usize = 56;
-
-impl OffsetMessageId {
-    /// Appends the id: address, i32 port and offset in upper-case hex.
-    pub fn append_to(&self, out: &mut Vec<u8>) {
-        match self.store_host.ip() {
-            IpAddr::V4(ip) => push_hex(out, &ip.octets()),
-            IpAddr::V6(ip) => push_hex(out, &ip.octets()),
-        }
-        push_hex(out, &u32::from(self.store_host.port()).to_be_bytes());
-        push_hex(out, &self.physical_offset.0.to_be_bytes());
-    }
-
-    pub fn parse(text: &[u8]) -> Option<Self> {
-        let mut bytes = [0; MESSAGE_ID_DIGITS_V6 / 2];
-        let bytes = match text.len() {
-            MESSAGE_ID_DIGITS_V4 | MESSAGE_ID_DIGITS_V6 => &mut bytes[..text.len() / 2],
-            _ => return None,
-        };
-        for (byte, digits) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-            let [high, low] = [digits[0], digits[1]].map(|digit| char::from(digit).to_digit(16));
-            *byte = (high? << 4 | low?) as u8;
-        }
-        let mut parts = Parts { rest: bytes };
-        let store_host = parts.host(text.len() == MESSAGE_ID_DIGITS_V6)?;
-        Some(Self { store_host, physical_offset: LogOffset(parts.long()? as u64) })
-    }
-}
-
-fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in bytes {
-        let (high, low) = (byte >> 4, byte & 15);
-        out.extend_from_slice(&[DIGITS[usize::from(high)], DIGITS[usize::from(low)]]);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,29 +334,6 @@ mod tests {
             wrong[at..at + 4].copy_from_slice(&word.to_be_bytes());
             let error = StoredMessages::new(&wrong).next().unwrap().unwrap_err();
             assert_eq!(error, MessageError::BadLength { at: 0 }, "{word:#x} at {at}");
-        }
-    }
-
-    #[test]
-    fn offset_message_ids_are_read_back() {
-        let id = OffsetMessageId {
-            store_host: "127.0.0.1:10911".parse().unwrap(),
-            physical_offset: LogOffset(0xab_cdef),
-        };
-        let mut text = Vec::new();
-        id.append_to(&mut text);
-        assert_eq!(text, b"7F00000100002A9F0000000000ABCDEF");
-        assert_eq!(OffsetMessageId::parse(&text), Some(id));
-        assert_eq!(OffsetMessageId::parse(&text.to_ascii_lowercase()), Some(id));
-
-        let id = OffsetMessageId { store_host: "[2001:db8::7]:5".parse().unwrap(), ..id };
-        let mut text = Vec::new();
-        id.append_to(&mut text);
-        assert_eq!(text.len(), MESSAGE_ID_DIGITS_V6);
-        assert_eq!(OffsetMessageId::parse(&text), Some(id));
-
-        for wrong in [&b""[..], b"7F", &[b'G'; 32], &[b'0'; 33], &[0xff; 56]] {
-            assert_eq!(OffsetMessageId::parse(wrong), None);
         }
     }
 }
