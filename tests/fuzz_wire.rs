@@ -116,7 +116,12 @@ fn batch_body() -> Vec<u8> {
     for entry in [
         BatchEntry { flag: 1, body_at: 0, body: b"one", properties: b"UNIQ_KEY\x01a\x02" },
         BatchEntry { flag: 0, body_at: 0, body: b"", properties: b"" },
-        BatchEntry { flag: -1, body_at: 0, body: b"three", properties: "k\x01\u{e9}\x02".as_bytes() },
+        BatchEntry {
+            flag: -1,
+            body_at: 0,
+            body: b"three",
+            properties: "k\x01\u{e9}\x02".as_bytes(),
+        },
     ] {
         entry.encode(&mut body);
     }

@@ -89,7 +89,8 @@ fn pull(codec: Codec) -> Vec<u8> {
 
 #[test]
 fn a_send_is_read_and_answered_without_the_heap() {
-    let entry = BatchEntry { flag: 0, body_at: 0, body: b"payload", properties: b"UNIQ_KEY\x01a\x02" };
+    let entry =
+        BatchEntry { flag: 0, body_at: 0, body: b"payload", properties: b"UNIQ_KEY\x01a\x02" };
     let mut body = Vec::new();
     (0..4).for_each(|_| entry.encode(&mut body));
     let (mut properties, mut out) = (Vec::with_capacity(1024), Vec::with_capacity(1024));

@@ -141,3 +141,7 @@ pub const PULL_MESSAGES_MAX: u32 = 4096;
 pub const PULL_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Memory in which redb keeps pages; its own default is a gigabyte.
 pub const METADATA_CACHE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Letters that wait for one data thread. Senders that may wait do; the helper's
+/// nudges are dropped, since a full mailbox is looked at anyway.
+pub const MAILBOX_LETTERS_MAX: usize = 8192;

@@ -89,6 +89,7 @@ pub struct Broker {
     pub room_awaited: bool,
     offsets_due_us: u64,
     saving_offsets: bool,
+    stopping: bool,
     // Memory that is used again every turn.
     journal: Vec<u8>,
     pieces: Vec<Piece>,
@@ -136,6 +137,7 @@ impl Broker {
             room_awaited: false,
             offsets_due_us: 0,
             saving_offsets: false,
+            stopping: false,
             journal: Vec::new(),
             pieces: Vec::new(),
             woken: Vec::new(),
@@ -154,7 +156,7 @@ impl Broker {
             self.wake(cx, queue);
         }
         self.shown = shown;
-        self.save_offsets(cx, false);
+        self.save_offsets(cx, self.stopping);
         appended
     }
 
@@ -178,6 +180,17 @@ impl Broker {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// The end is near: what is not durable yet is made so.
+    pub fn stop(&mut self, cx: &mut Context) {
+        self.stopping = true;
+        self.save_offsets(cx, true);
+    }
+
+    /// Whether nothing of what `stop` began is under way.
+    pub fn has_stopped(&self) -> bool {
+        self.stopping && !self.saving_offsets && !self.offsets.has_changes()
     }
 
     fn take_token(&mut self) -> u64 {

@@ -16,8 +16,8 @@ use crate::log::NewRecord;
 use crate::log::record::record_len;
 use crate::queue::QueueSlot;
 use crate::store::Stored;
-use crate::wire::code::response;
 use crate::wire::OffsetMessageId;
+use crate::wire::code::response;
 use crate::wire::send::SendRequest;
 use crate::wire::{FrameWriter, Request};
 

@@ -1,4 +1,14 @@
-//! A data thread's surroundings: the files of its shards and the helpers that wait for them.
+//! Data threads: completions become events, intents become operations. What a shard
+//! decides is not known here, and topics and groups neither.
 
+mod data_thread;
 pub mod files;
 pub mod helper;
+mod index_work;
+mod mail;
+mod seat;
+
+pub use data_thread::{DataThread, Timing};
+pub use index_work::IndexTask;
+pub use mail::{Courier, Letter, Mail, Outbox, mailbox};
+pub use seat::{Seat, SeatFiles};

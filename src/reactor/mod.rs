@@ -27,7 +27,7 @@ mod stream;
 
 pub use arena::{
     Arena, ArenaError, ArenaIdentity, ArenaJournal, ArenaLog, ArenaPlace, ArenaPool, ArenaSizes,
-    JournalFull, OldArena, Pages, Survivor, boot_id,
+    OldArena, Pages, Survivor, boot_id,
 };
 pub use completion::{Completion, DiskError, End};
 pub use disk::{DiskRead, DiskWrite};

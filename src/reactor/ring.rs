@@ -187,6 +187,11 @@ impl Ring {
         &self.buffers
     }
 
+    /// Receive buffers in all.
+    pub fn buffers_count(&self) -> usize {
+        self.buffers.count()
+    }
+
     /// Receive buffers that are now with the caller.
     pub fn buffers_lent(&self) -> usize {
         self.buffers.lent()

@@ -20,6 +20,7 @@ use crate::broker::Broker;
 use crate::broker::context::{Cause, Context, FramePlace, Outcome, Replies, ReplyTo};
 use crate::broker::effect::Effect;
 use crate::broker::refusal::Refusal;
+use crate::log::ChainEnd;
 use crate::net::{Connections, Departure, Reading};
 use crate::store::{self, Store};
 use crate::wire::{Request, parse_prefix};
@@ -39,6 +40,7 @@ pub struct Shard {
     effects: Vec<Effect>,
     wanted: Vec<store::Intent>,
     next_idle_scan_us: u64,
+    stopping: bool,
 }
 
 /// What a turn works on.
@@ -66,6 +68,7 @@ impl Shard {
             effects: Vec::new(),
             wanted: Vec::new(),
             next_idle_scan_us: 0,
+            stopping: false,
         }
     }
 
@@ -118,6 +121,25 @@ impl Shard {
         for frame in self.held.drain(..) {
             self.connections.recycle(frame);
         }
+    }
+
+    /// Begins the end: consumer offsets are made durable, the log is closed.
+    pub fn stop(&mut self, world: &mut World) {
+        self.stopping = true;
+        self.with_broker(world, |broker, cx| broker.stop(cx));
+        self.store.close();
+    }
+
+    /// Once stopped: where the log ends, or why it did not end well.
+    pub fn has_stopped(&mut self, arena: &mut dyn Arena) -> Option<Result<ChainEnd, String>> {
+        if !self.stopping {
+            return None;
+        }
+        if let Some(failure) = self.store.failure() {
+            return Some(Err(failure.to_string()));
+        }
+        let closed = self.store.is_closed(arena) && self.broker.has_stopped();
+        closed.then(|| Ok(self.store.log().checkpoint()))
     }
 
     /// When the shard wants a turn though nothing has happened.

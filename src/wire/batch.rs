@@ -59,7 +59,12 @@ impl<'a> BatchEntries<'a> {
         let (properties_len, properties) = rest.split_first_chunk()?;
         let properties_len = usize::try_from(i16::from_be_bytes(*properties_len)).ok()?;
         let flag = i32::from_be_bytes([f0, f1, f2, f3]);
-        (properties.len() == properties_len).then_some(BatchEntry { flag, body_at: at + ENTRY_HEAD_BYTES, body, properties })
+        (properties.len() == properties_len).then_some(BatchEntry {
+            flag,
+            body_at: at + ENTRY_HEAD_BYTES,
+            body,
+            properties,
+        })
     }
 
     fn next_entry(&mut self) -> Result<BatchEntry<'a>, BatchError> {

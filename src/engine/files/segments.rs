@@ -50,6 +50,11 @@ impl SegmentFile {
         self.direct
     }
 
+    /// The file alone; it keeps the lock.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
     pub fn file(&self) -> &File {
         &self.file
     }

@@ -7,6 +7,7 @@
 
 use super::layout::{Layout, WORD_JOURNAL_ACTIVE, WORD_JOURNAL_LEN};
 use super::memory::Memory;
+use crate::base::memory::JournalFull;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
@@ -18,10 +19,6 @@ pub struct ArenaJournal {
     active: usize,
     len: usize,
 }
-
-/// The active half has no room; switch as soon as the other one is clear.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JournalFull;
 
 impl ArenaJournal {
     pub(super) fn new(memory: Rc<Memory>) -> Self {

@@ -11,8 +11,9 @@ mod log;
 pub(super) mod memory;
 mod old;
 mod pool;
+mod whole;
 
-pub use journal::{ArenaJournal, JournalFull};
+pub use journal::ArenaJournal;
 pub use layout::{ArenaIdentity, ArenaSizes, boot_id};
 pub use log::ArenaLog;
 pub use old::OldArena;

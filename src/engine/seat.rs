@@ -1,0 +1,324 @@
+//! A shard's place on a data thread: its arena, its files, its connections' sockets,
+//! and the helper that works for it.
+
+use std::collections::{HashMap, VecDeque};
+
+use slab::Slab;
+
+use super::files::SegmentFile;
+use super::helper::{Done as HelperDone, HelperClient, Job};
+use super::index_work::IndexTask;
+use crate::base::ConnId;
+use crate::base::LogOffset;
+use crate::log::LogIntent;
+use crate::log::retention::DiskUse;
+use crate::reactor::{Arena, ArenaId, DirectFile, DiskRead, DiskWrite, Listener, Ring, Socket};
+use crate::shard::Shard;
+use crate::store;
+
+/// One shard with everything outside that belongs to it.
+pub struct Seat {
+    pub index: u16,
+    pub shard: Shard,
+    pub arena: Arena,
+    pub arena_id: ArenaId,
+    pub listeners: Vec<Listener>,
+    pub sockets: Slab<Wired>,
+    pub by_conn: HashMap<ConnId, usize>,
+    pub files: SeatFiles,
+    helper: HelperClient<IndexTask>,
+    /// Jobs that the helper had no room for.
+    jobs: VecDeque<Job<IndexTask>>,
+    /// Segments that expired and may serve again under another name.
+    retired: Vec<LogOffset>,
+    /// Store operations in flight, by the token that the ring knows.
+    pub operations: Slab<Operation>,
+    /// Writes and flushes that could not even be begun.
+    failed: Vec<store::Done>,
+    pub stopping: bool,
+    pub ended: bool,
+}
+
+/// A connection's socket; None once it is being closed.
+pub struct Wired {
+    pub conn: ConnId,
+    pub socket: Option<Socket>,
+    pub receiving: bool,
+    /// The peer ended it, or it is broken.
+    pub ended: bool,
+}
+
+/// A store operation that the ring performs.
+#[derive(Clone, Copy, Debug)]
+pub enum Operation {
+    Write { op: crate::log::OpId, len: u32, segment: LogOffset },
+    Sync { op: crate::log::OpId },
+    Read { segment: LogOffset },
+}
+
+/// The log's open files.
+#[derive(Default)]
+pub struct SeatFiles {
+    /// Held with a lock; the log writes to these.
+    writable: HashMap<LogOffset, Open>,
+    /// For cold reads.
+    readable: HashMap<LogOffset, Open>,
+    /// Reads that wait for their segment to be opened.
+    waiting: Vec<(LogOffset, PendingRead)>,
+}
+
+struct Open {
+    file: DirectFile,
+    reads: u32,
+}
+
+#[derive(Clone, Copy)]
+pub struct PendingRead {
+    slot: crate::base::memory::SlotId,
+    at: LogOffset,
+    len: u32,
+}
+
+impl Seat {
+    pub fn new(
+        index: u16,
+        shard: Shard,
+        arena: Arena,
+        arena_id: ArenaId,
+        listeners: Vec<Listener>,
+        writable: Vec<SegmentFile>,
+        helper: HelperClient<IndexTask>,
+    ) -> Self {
+        let mut files = SeatFiles::default();
+        for segment in writable {
+            files.add_writable(segment);
+        }
+        Self {
+            index,
+            shard,
+            arena,
+            arena_id,
+            listeners,
+            sockets: Slab::new(),
+            by_conn: HashMap::new(),
+            files,
+            helper,
+            jobs: VecDeque::new(),
+            retired: Vec::new(),
+            operations: Slab::new(),
+            failed: Vec::new(),
+            stopping: false,
+            ended: false,
+        }
+    }
+
+    /// Begins what the store wants.
+    pub fn perform(
+        &mut self,
+        intent: store::Intent,
+        ring: &mut Ring,
+        token: impl Fn(usize) -> u64,
+    ) {
+        match intent {
+            store::Intent::Log(LogIntent::Write { op, at, len, durable }) => {
+                let geometry = self.shard.store.geometry();
+                let segment = geometry.base(at);
+                let Some(open) = self.files.writable.get(&segment) else {
+                    unreachable!("the log writes to segments that were prepared")
+                };
+                let key = self.operations.insert(Operation::Write { op, len, segment });
+                let write = DiskWrite {
+                    arena: self.arena_id,
+                    at,
+                    len: len as usize,
+                    file_offset: geometry.position(at),
+                    durable,
+                };
+                ring.write(&open.file, write, token(key));
+            }
+            store::Intent::Log(LogIntent::Sync { op, segment }) => {
+                let Some(open) = self.files.writable.get(&segment) else {
+                    unreachable!("the log flushes segments that it wrote to")
+                };
+                let key = self.operations.insert(Operation::Sync { op });
+                ring.fdatasync(&open.file, token(key));
+            }
+            store::Intent::Log(LogIntent::PrepareSegment { base }) => {
+                let job = match self.retired.pop() {
+                    Some(from) => Job::RecycleSegment { from, to: base },
+                    None => Job::PrepareSegment { start: base },
+                };
+                self.submit(job);
+            }
+            store::Intent::ReadLog { slot, at, len } => {
+                let read = PendingRead { slot, at, len };
+                self.read_log(read, ring, token);
+            }
+            store::Intent::WriteRun { run } => self.submit(Job::Index(IndexTask::Write { run })),
+            store::Intent::ReadIndex { load, range, block } => {
+                self.submit(Job::Index(IndexTask::Read { load, range, block }));
+            }
+            store::Intent::FoldRun { start } => self.submit(Job::Index(IndexTask::Fold { start })),
+            store::Intent::DropSegment { base, recycle } => self.drop_segment(base, recycle),
+            store::Intent::CheckDisk => self.submit(Job::CheckDisk),
+        }
+    }
+
+    fn read_log(&mut self, read: PendingRead, ring: &mut Ring, token: impl Fn(usize) -> u64) {
+        let geometry = self.shard.store.geometry();
+        let segment = geometry.base(read.at);
+        let Some(open) = self.files.readable.get_mut(&segment) else {
+            let opens = self.files.waiting.iter().any(|(other, _)| *other == segment);
+            self.files.waiting.push((segment, read));
+            if !opens {
+                self.submit(Job::OpenSegment { start: segment });
+            }
+            return;
+        };
+        open.reads += 1;
+        let key = self.operations.insert(Operation::Read { segment });
+        let disk = DiskRead {
+            slot: read.slot,
+            start: 0,
+            len: read.len as usize,
+            file_offset: geometry.position(read.at),
+        };
+        ring.read(&open.file, &mut self.arena.pool, disk, token(key));
+    }
+
+    /// A read of the segment has ended.
+    pub fn on_read(&mut self, segment: LogOffset) {
+        if let Some(open) = self.files.readable.get_mut(&segment) {
+            open.reads -= 1;
+        }
+    }
+
+    /// An expired segment serves again if nobody reads it, else its name goes.
+    fn drop_segment(&mut self, base: LogOffset, recycle: bool) {
+        self.files.writable.remove(&base);
+        let held = self.files.readable.remove(&base).is_some_and(|open| open.reads > 0);
+        if recycle && !held {
+            self.retired.push(base);
+        } else {
+            self.submit(Job::UnlinkSegment { start: base });
+        }
+    }
+
+    fn submit(&mut self, job: Job<IndexTask>) {
+        self.jobs.push_back(job);
+        self.submit_waiting();
+    }
+
+    fn submit_waiting(&mut self) {
+        while let Some(job) = self.jobs.pop_front() {
+            if let Err(job) = self.helper.submit(job) {
+                self.jobs.push_front(job);
+                return;
+            }
+        }
+    }
+
+    /// What the helper has done since the last call, for the store.
+    pub fn poll_helper(
+        &mut self,
+        ring: &mut Ring,
+        token: impl Fn(usize) -> u64 + Copy,
+        done: &mut Vec<store::Done>,
+    ) {
+        done.append(&mut self.failed);
+        while let Some(next) = self.helper.poll() {
+            match next {
+                HelperDone::SegmentReady { start, segment } => {
+                    let result = segment.map(|file| self.files.add_writable(file));
+                    let result = result.map_err(|error| error.to_string());
+                    done.push(store::Done::SegmentReady { base: start, result });
+                }
+                HelperDone::SegmentOpened { start, segment } => {
+                    self.on_segment_opened(
+                        start,
+                        segment.map_err(|e| e.to_string()),
+                        ring,
+                        token,
+                        done,
+                    );
+                }
+                HelperDone::SegmentUnlinked { start, result } => {
+                    if let Err(error) = result {
+                        tracing::error!(segment = start.0, %error, "cannot unlink an expired segment");
+                    }
+                }
+                HelperDone::Index(index) => done.extend(index),
+                HelperDone::RunMarkWritten { .. } => {}
+                HelperDone::DiskChecked { result } => match result {
+                    Ok(space) => {
+                        let disk = DiskUse::of(space.used, space.available);
+                        done.push(store::Done::Disk { disk });
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "cannot see how full the disk is");
+                        let disk = self.shard.store.disk().disk();
+                        done.push(store::Done::Disk { disk });
+                    }
+                },
+            }
+        }
+        self.submit_waiting();
+    }
+
+    fn on_segment_opened(
+        &mut self,
+        segment: LogOffset,
+        file: Result<SegmentFile, String>,
+        ring: &mut Ring,
+        token: impl Fn(usize) -> u64 + Copy,
+        done: &mut Vec<store::Done>,
+    ) {
+        let waiting = std::mem::take(&mut self.files.waiting);
+        let (ready, others): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|(other, _)| *other == segment);
+        self.files.waiting = others;
+        match file {
+            Ok(file) => {
+                self.files.add_readable(file);
+                for (_, read) in ready {
+                    self.read_log(read, ring, token);
+                }
+            }
+            Err(why) => {
+                let failed = |(_, read): (LogOffset, PendingRead)| store::Done::LogRead {
+                    slot: read.slot,
+                    result: Err(why.clone()),
+                };
+                done.extend(ready.into_iter().map(failed));
+            }
+        }
+    }
+}
+
+/// Segments that are kept open for cold reads.
+const READABLE_MAX: usize = 64;
+
+impl SeatFiles {
+    fn add_writable(&mut self, segment: SegmentFile) {
+        let start = segment.start();
+        self.writable.insert(start, Open { file: segment.into_file().into(), reads: 0 });
+    }
+
+    fn add_readable(&mut self, segment: SegmentFile) {
+        if self.readable.len() >= READABLE_MAX {
+            let idle = self.readable.iter().find(|(_, open)| open.reads == 0);
+            if let Some(base) = idle.map(|(base, _)| *base) {
+                self.readable.remove(&base);
+            }
+        }
+        let start = segment.start();
+        self.readable.insert(start, Open { file: segment.into_file().into(), reads: 0 });
+    }
+
+    /// Segments below this are written and flushed for good: their locks can go.
+    pub fn close_below(&mut self, flushed: LogOffset, segment_bytes: u64) {
+        if self.writable.len() > 8 {
+            self.writable.retain(|base, _| *base + segment_bytes > flushed);
+        }
+    }
+}
