@@ -50,3 +50,6 @@ pub mod baselines;
 
 /// The subcommand `disk`.
 pub mod disk;
+
+/// The subcommand `table3`: the whole comparison.
+pub mod table;

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use ringmq_bench::{baselines, disk, pull, send, sink};
+use ringmq_bench::{baselines, disk, pull, send, sink, table};
 use std::io;
 use std::process::ExitCode;
 
@@ -26,6 +26,8 @@ enum Command {
     /// Real Apache RocketMQ to compare with
     #[command(subcommand)]
     Baselines(baselines::BaselinesCommand),
+    /// Every row of the comparison with Apache RocketMQ, in one run
+    Table3(table::TableArgs),
     /// Answer everything with success, without doing anything
     #[command(hide = true)]
     Sink(sink::SinkArgs),
@@ -39,6 +41,7 @@ fn run(command: Command) -> io::Result<bool> {
         Command::Drain(args) => args.run(),
         Command::Disk(args) => args.run().map(|()| true),
         Command::Baselines(command) => command.run().map(|()| true),
+        Command::Table3(args) => args.run().map(|()| true),
         Command::Sink(args) => args.run().map(|()| true),
     }
 }
