@@ -62,6 +62,8 @@ impl From<AdminError> for io::Error {
     }
 }
 
+/// As wide as the load's own, for servers that only know those.
+const FIRST_OPAQUE: u32 = 1_000_000_000;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl AdminClient {
@@ -74,7 +76,7 @@ impl AdminClient {
             Ok(stream)
         };
         let stream = open().map_err(|error| AdminError::Io(peer, error))?;
-        Ok(AdminClient { peer, stream, next_opaque: 1, received: Vec::new() })
+        Ok(AdminClient { peer, stream, next_opaque: FIRST_OPAQUE, received: Vec::new() })
     }
 
     /// Sends the request and waits for success.

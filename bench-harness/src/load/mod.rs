@@ -7,6 +7,7 @@ mod pace;
 mod recorder;
 mod run;
 mod template;
+mod thread;
 
 pub use recorder::{Outcome, Recorder};
 pub use run::{Limit, LoadPlan, LoadResult, Mark, run};

@@ -75,8 +75,7 @@ impl Recorder {
         }
     }
 
-    /// One more latency, successful requests or not.
-    pub fn latency(&mut self, latency_ns: u64) {
+    fn latency(&mut self, latency_ns: u64) {
         if latency_ns != self.run_of {
             self.settle();
             self.run_of = latency_ns;
@@ -85,7 +84,7 @@ impl Recorder {
     }
 
     /// Brings the pending run of equal latencies into the histogram.
-    pub fn settle(&mut self) {
+    fn settle(&mut self) {
         if self.run_len > 0 {
             self.latency.saturating_record_n(self.run_of.max(1), self.run_len);
             self.run_len = 0;

@@ -1,22 +1,17 @@
 //! A load run: threads, each with its own runtime and its share of the
 //! connections, led through warm-up, measurement and end.
 
-use super::connection::{Connection, Shared};
-use super::pace::Pace;
 use super::recorder::Recorder;
-use super::template::{FrameBank, MessageShape};
-use crate::body::Stream;
-use crate::ledger::{Ledger, StreamRecord};
+use super::template::MessageShape;
+use super::thread::run_thread;
+use crate::ledger::Ledger;
 use crate::target::Endpoint;
 use crate::threads;
-use std::cell::RefCell;
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio_uring::net::TcpStream;
 
 /// Everything that a run does, decided beforehand.
 #[derive(Clone)]
@@ -113,11 +108,6 @@ pub enum Mark {
     End,
 }
 
-/// Bytes that one write aims at.
-const WRITE_BYTES: usize = 256 * 1024;
-/// How long replies may take after the last request was sent.
-const GRACE: Duration = Duration::from_secs(10);
-
 /// Runs the plan; `at` is called when the measurement begins and ends.
 pub fn run(plan: &LoadPlan, mut at: impl FnMut(Mark)) -> io::Result<LoadResult> {
     let control = Arc::new(Control::new());
@@ -173,177 +163,6 @@ fn wait(finished: &mpsc::Receiver<()>, left: usize, limit: Option<Duration>) -> 
         }
     }
     left
-}
-
-fn run_thread(
-    plan: &LoadPlan,
-    thread: usize,
-    clock: Clock,
-    control: Arc<Control>,
-) -> io::Result<(Recorder, Vec<StreamRecord>)> {
-    threads::ring_runtime()?.block_on(lead(plan, thread, clock, control))
-}
-
-/// Opens the thread's connections, lets them work, and collects what they did.
-async fn lead(
-    plan: &LoadPlan,
-    thread: usize,
-    clock: Clock,
-    control: Arc<Control>,
-) -> io::Result<(Recorder, Vec<StreamRecord>)> {
-    let mine: Vec<usize> = (thread..plan.connections).step_by(plan.threads).collect();
-    if mine.is_empty() {
-        return Ok((Recorder::new(), Vec::new()));
-    }
-    let batch = plan.shape.batch as u64;
-    let share = mine.len() as f64 / plan.connections as f64;
-    let pace = (plan.rate > 0.0)
-        .then(|| Pace::new(clock.now_ns(), plan.rate * share / batch as f64, mine.len()));
-    let shared = Rc::new(Shared {
-        clock,
-        control: control.clone(),
-        recorder: RefCell::default(),
-        pace,
-        messages_per_request: batch,
-        ok_code: plan.ok_code,
-    });
-
-    let mut connections = Vec::new();
-    let mut writers = Vec::new();
-    let mut readers = Vec::new();
-    for (index, &producer) in mine.iter().enumerate() {
-        let endpoint = &plan.endpoints[producer % plan.endpoints.len()];
-        let socket = std::net::TcpStream::connect(endpoint.addr)?;
-        socket.set_nodelay(true)?;
-        let stream = TcpStream::from_std(socket);
-        let quota = quota_of(plan, producer);
-        let connection =
-            Rc::new(Connection::new(stream, shared.clone(), index, plan.window, quota));
-        let shape = MessageShape { broker_name: endpoint.name.clone(), ..plan.shape.clone() };
-        let chunk = chunk_of(&shape, plan.window);
-        let (buffer, bank) = FrameBank::build(&shape, producer as u32, &endpoint.queues, chunk);
-        let longest = bank.longest();
-        connections.push(connection.clone());
-        readers.push(tokio_uring::spawn({
-            let connection = connection.clone();
-            async move { connection.read_replies(longest).await }
-        }));
-        writers.push(tokio_uring::spawn(async move {
-            connection.write_requests(buffer, bank, chunk).await
-        }));
-    }
-    let pacer = pace.map(|pace| tokio_uring::spawn(pace_out(pace, clock, connections.clone())));
-    let spinner = plan.spin.then(|| tokio_uring::spawn(spin()));
-    let ender = tokio_uring::spawn(end_writers(control.clone(), connections.clone()));
-
-    let banks = collect_writers(writers).await;
-    let ended_ns = clock.now_ns();
-    wait_for_replies(&connections).await;
-    for connection in &connections {
-        connection.close();
-    }
-    for reader in readers {
-        reader.await.expect("a reader does not panic");
-    }
-    for task in [pacer, spinner, Some(ender)].into_iter().flatten() {
-        task.abort();
-    }
-    let mut records = Vec::new();
-    for ((connection, bank), &producer) in connections.iter().zip(&banks).zip(&mine) {
-        let failed = connection.settle(ended_ns);
-        for (index, (queue, sent)) in bank.streams().enumerate() {
-            let stream = Stream { run: plan.shape.run, producer: producer as u32, queue };
-            let lost = failed.iter().filter(|request| request.stream as usize == index);
-            let unacknowledged =
-                lost.flat_map(|request| request.first_seq..request.first_seq + batch).collect();
-            records.push(StreamRecord { stream, sent, unacknowledged });
-        }
-    }
-    Ok((shared.recorder.take(), records))
-}
-
-async fn collect_writers(writers: Vec<tokio::task::JoinHandle<FrameBank>>) -> Vec<FrameBank> {
-    let mut banks = Vec::with_capacity(writers.len());
-    for writer in writers {
-        banks.push(writer.await.expect("a writer does not panic"));
-    }
-    banks
-}
-
-/// Requests of one connection when a number of messages was asked for.
-fn quota_of(plan: &LoadPlan, producer: usize) -> u64 {
-    let Limit::Messages(messages) = plan.limit else {
-        return u64::MAX;
-    };
-    let requests = messages.div_ceil(plan.shape.batch as u64);
-    let (each, rest) = (requests / plan.connections as u64, requests % plan.connections as u64);
-    each + u64::from((producer as u64) < rest)
-}
-
-/// Requests per write: enough bytes for one large write, at most the window.
-fn chunk_of(shape: &MessageShape, window: usize) -> usize {
-    let frame_bytes = shape.batch * (shape.size + 128) + 256;
-    (WRITE_BYTES / frame_bytes).clamp(1, window)
-}
-
-/// Wakes each connection when its next request is due.
-async fn pace_out(pace: Pace, clock: Clock, connections: Vec<Rc<Connection>>) {
-    let mut next = 0;
-    loop {
-        let now_ns = clock.now_ns();
-        let due = pace.due_by(now_ns);
-        // Waking one connection twice does no harm: it asks the schedule itself.
-        for k in next..due.min(next + connections.len() as u64) {
-            connections[k as usize % connections.len()].wake.notify_one();
-        }
-        next = due.max(next);
-        let ahead_ns = pace.due_ns(next).saturating_sub(now_ns);
-        if ahead_ns > SLEEP_FROM_NS {
-            tokio::time::sleep(Duration::from_nanos(ahead_ns - TIMER_SLACK_NS)).await;
-        } else {
-            spin_once().await;
-        }
-    }
-}
-
-/// Timers tick in milliseconds, so shorter waits spin on the ring.
-const SLEEP_FROM_NS: u64 = 3_000_000;
-const TIMER_SLACK_NS: u64 = 2_000_000;
-
-async fn spin() {
-    loop {
-        spin_once().await;
-    }
-}
-
-/// One turn of the ring that does not sleep: whatever is ready is handled meanwhile.
-async fn spin_once() {
-    if tokio_uring::no_op().await.is_err() {
-        // A ring without no-ops spins more slowly.
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
-/// Writers that wait for a reply or their time learn that the run is over.
-async fn end_writers(control: Arc<Control>, connections: Vec<Rc<Connection>>) {
-    while control.phase() != Phase::Ending {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    for connection in &connections {
-        connection.wake.notify_one();
-    }
-    // A write that nobody reads never returns: cut it off.
-    tokio::time::sleep(GRACE).await;
-    for connection in &connections {
-        connection.close();
-    }
-}
-
-async fn wait_for_replies(connections: &[Rc<Connection>]) {
-    let deadline = Instant::now() + GRACE;
-    while Instant::now() < deadline && !connections.iter().all(|c| c.drained()) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 #[cfg(test)]
