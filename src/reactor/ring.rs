@@ -41,6 +41,7 @@ pub struct Ring {
     bell: Doorbell,
     watch: DoorbellWatch,
     degradations: Vec<Degradation>,
+    register_arenas: bool,
     fixed_buffers: u32,
     pub(super) draining: bool,
     pub(super) counters: Counters,
@@ -113,6 +114,7 @@ impl Ring {
             bell,
             watch,
             degradations,
+            register_arenas: config.register_arenas,
             fixed_buffers: 0,
             draining: false,
             counters: Counters::default(),
@@ -141,9 +143,11 @@ impl Ring {
     /// kernel refuses to register it, its writes and reads go the slower way.
     pub fn add_arena(&mut self, arena: &Arena) -> ArenaId {
         let memory = arena.log.memory.clone();
-        let fixed = match self.register(&memory) {
-            Ok(first) => Some(first),
-            Err(error) => {
+        let registered = self.register_arenas.then(|| self.register(&memory));
+        let fixed = match registered {
+            None => None,
+            Some(Ok(first)) => Some(first),
+            Some(Err(error)) => {
                 self.degradations.push(Degradation::ArenaNotRegistered {
                     bytes: memory.layout.file_len(),
                     limit: rlimits::locked_memory(),

@@ -17,11 +17,19 @@ pub struct RingConfig {
     /// connections be half a MiB behind, and take a frame of 64 KiB in five pieces.
     pub buffer_count: u16,
     pub buffer_bytes: u32,
+    /// Off only to measure, or to test, what registering brings.
+    pub register_arenas: bool,
 }
 
 impl Default for RingConfig {
     fn default() -> Self {
-        Self { entries: 1024, cq_entries: 8192, buffer_count: 512, buffer_bytes: 16 * 1024 }
+        Self {
+            entries: 1024,
+            cq_entries: 8192,
+            buffer_count: 512,
+            buffer_bytes: 16 * 1024,
+            register_arenas: true,
+        }
     }
 }
 

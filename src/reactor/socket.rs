@@ -106,6 +106,11 @@ impl Socket {
         with_stream(&self.state.fd, |stream| stream.peer_addr())
     }
 
+    /// Whether small sends leave at once.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        with_stream(&self.state.fd, |stream| stream.nodelay())
+    }
+
     /// Our end's address.
     pub fn local(&self) -> io::Result<SocketAddr> {
         with_stream(&self.state.fd, |stream| stream.local_addr())

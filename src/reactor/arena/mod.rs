@@ -188,6 +188,10 @@ impl Arena {
         let bytes = layout.file_len();
         file.set_len(bytes as u64).map_err(tried("size"))?;
         let no_memory = |error| ArenaError::NoMemory { place: place.to_path_buf(), bytes, error };
+        if reserve && !has_room(&file, bytes).map_err(tried("ask for the room of"))? {
+            // Said before the first page is taken, not when all other memory is gone.
+            return Err(no_memory(io::Error::from_raw_os_error(libc::ENOSPC)));
+        }
         let mapping =
             Mapping::mirrored(file.as_fd(), layout.front, layout.ring(), unit, Access::ReadWrite)
                 .map_err(no_memory)?;
@@ -304,6 +308,13 @@ fn lock(file: &File, path: &Path) -> Result<(), ArenaError> {
             Err(ArenaError::Io { tried: format!("lock {}", path.display()), error })
         }
     }
+}
+
+/// Whether a file system with a size of its own has that much of it left.
+fn has_room(file: &File, bytes: usize) -> io::Result<bool> {
+    let status = nix::sys::statvfs::fstatvfs(file)?;
+    let free = status.blocks_available() * status.fragment_size();
+    Ok(status.blocks() == 0 || free >= bytes as u64)
 }
 
 /// The mount point of the first hugetlbfs, if there is one.
