@@ -323,6 +323,15 @@ fn huge_pages_are_used_where_they_are() {
     std::fs::remove_file(path).unwrap();
 }
 
+#[test]
+#[ignore = "needs /dev/shm mounted with huge=always"]
+fn transparent_huge_pages_are_used_where_they_are() {
+    let (_directory, place) = shared();
+    let sizes = ArenaSizes::of_total(16 * MIB);
+    let arena = Arena::create(&place, "arena", sizes, &identity(), LogOffset(0)).unwrap();
+    assert_eq!(arena.pages(), Pages::Transparent);
+}
+
 const CHILD: &str = "RINGMQ_TEST_ARENA_CHILD";
 
 /// The process that `a_killed_process_leaves_what_it_published` kills.

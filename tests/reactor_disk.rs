@@ -212,8 +212,13 @@ fn several_arenas_of_a_ring_are_kept_apart() {
     for index in 0..5 {
         assert!(content[index * 4096..][..4096] == pattern(4096, index as u64), "arena {index}");
     }
-    // Where the limit of locked memory is too low for this test, it says so.
+    // An ordinary user's limit of locked memory may be too low for five: that is told once
+    // for each, and changes nothing else.
     for degradation in ring.degradations() {
-        assert!(matches!(degradation, Degradation::SubmissionIndex), "{degradation}");
+        let told = degradation.to_string();
+        match degradation {
+            Degradation::SubmissionIndex => assert!(told.contains("6.6")),
+            _ => assert!(told.contains("ulimit -l"), "{told}"),
+        }
     }
 }

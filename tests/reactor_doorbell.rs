@@ -95,6 +95,7 @@ fn no_wake_up_is_lost() {
                     peer.ring();
                 }
             }
+            assert!(ring.counters().parks > ROUNDS / 100, "it was awake all the time");
         }
     };
     let other = thread::spawn(side(1, bells.0, take_bells.1));

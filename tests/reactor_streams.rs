@@ -130,7 +130,7 @@ fn ten_mebibytes_of_pieces_reach_a_reader_who_starts_late() {
     let log = pattern(1 << 20, 1);
     let at = append(&mut arena, &log);
     let slot = pattern(64 * 1024, 2);
-    arena.pool.fill(SlotId(3), 0, slot.len()).copy_from_slice(&slot);
+    arena.pool.fill(SlotId(3), 0, &slot);
 
     let (mut outgoing, mut expected) = (Outgoing::default(), Vec::new());
     for round in 0..10u64 {
@@ -441,4 +441,20 @@ fn a_buffer_is_given_back_once() {
 fn a_buffer_that_the_kernel_has_cannot_be_read() {
     let ring = Ring::new(RingConfig::default()).unwrap();
     ring.bytes(BufferId(0));
+}
+
+#[test]
+fn one_turn_takes_what_all_connections_have_sent() {
+    let mut ring = Ring::new(RingConfig::default()).unwrap();
+    let mut pairs: Vec<_> = (0..100).map(|_| connect(&mut ring)).collect();
+    for (token, (socket, _)) in pairs.iter().enumerate() {
+        ring.receive(socket, token as u64);
+    }
+    ring.turn(Wait::Never, || false, &mut Vec::new()).unwrap();
+    for (_, client) in &mut pairs {
+        client.write_all(b"one").unwrap();
+    }
+    let mut out = Vec::new();
+    ring.turn(Wait::Never, || false, &mut out).unwrap();
+    assert_eq!(out.len(), 100);
 }

@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 /// Registered buffers of all arenas of a ring together.
 const FIXED_BUFFERS_MAX: u32 = 256;
+/// Calls of one turn that fetch what the first has left.
+const FETCHES_MAX: usize = 32;
 /// How long a dropped ring waits for the kernel to let go; then it leaks the memory.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
@@ -254,6 +256,22 @@ impl Ring {
             self.enter(0, None)?;
         }
         self.reap(out);
+        self.fetch_rest(out)
+    }
+
+    /// The kernel runs about twenty pieces of deferred work per call; a turn wants what
+    /// all connections have sent, or half of the receive buffers.
+    fn fetch_rest(&mut self, out: &mut Vec<Completion>) -> io::Result<()> {
+        for _ in 0..FETCHES_MAX {
+            let submissions = self.uring.submission();
+            let waiting = submissions.taskrun() || submissions.cq_overflow();
+            drop(submissions);
+            if !waiting || self.buffers.offered() <= self.buffers.count() / 2 {
+                break;
+            }
+            self.enter(0, None)?;
+            self.reap(out);
+        }
         Ok(())
     }
 
@@ -278,7 +296,8 @@ impl Ring {
         let entered = self.enter(1, at_most);
         self.watch.awake();
         self.reap(out);
-        entered
+        entered?;
+        self.fetch_rest(out)
     }
 
     /// Enters the kernel, submits, runs deferred work, and waits for `want` completions.

@@ -38,6 +38,8 @@ impl Default for RingConfig {
 pub enum Degradation {
     /// Before Linux 6.6: submissions go by an index array.
     SubmissionIndex,
+    /// Too little locked memory for queues as configured: more calls under load.
+    SmallQueues { entries: u32, limit: Option<u64> },
     /// An arena could not be registered: its writes and reads cost 2-4 times the cycles.
     ArenaNotRegistered { bytes: usize, limit: Option<u64>, cause: String },
 }
@@ -80,16 +82,29 @@ const OPCODES: [(u8, &str); 11] = [
 /// A ring with all that is required of it, and a list of what else it lacks.
 pub(super) fn build(config: &RingConfig) -> Result<(IoUring, Vec<Degradation>), SetupError> {
     let mut degradations = Vec::new();
-    let uring = match builder(config).setup_no_sqarray().build(config.entries) {
-        Ok(uring) => uring,
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            degradations.push(Degradation::SubmissionIndex);
-            builder(config).build(config.entries).map_err(explain)?
-        }
-        Err(error) => return Err(explain(error)),
-    };
+    let mut built = build_sized(config, &mut degradations);
+    if let Err(error) = &built
+        && error.raw_os_error() == Some(libc::ENOMEM)
+    {
+        // Newer kernels count the queues, and those of all this user's rings together.
+        let limit = rlimits::locked_memory();
+        let small = RingConfig { entries: 64, cq_entries: 256, ..*config };
+        degradations = vec![Degradation::SmallQueues { entries: small.entries, limit }];
+        built = build_sized(&small, &mut degradations);
+    }
+    let uring = built.map_err(explain)?;
     check(&uring)?;
     Ok((uring, degradations))
+}
+
+fn build_sized(config: &RingConfig, missing: &mut Vec<Degradation>) -> io::Result<IoUring> {
+    match builder(config).setup_no_sqarray().build(config.entries) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            missing.push(Degradation::SubmissionIndex);
+            builder(config).build(config.entries)
+        }
+        other => other,
+    }
 }
 
 fn builder(config: &RingConfig) -> io_uring::Builder {
@@ -207,6 +222,13 @@ impl fmt::Display for Degradation {
                 f,
                 "the kernel is older than 6.6: each submission costs one memory access more"
             ),
+            Self::SmallQueues { entries, limit } => write!(
+                f,
+                "the limit of locked memory ({}, for all rings of this user together) allows a \
+                 ring of {entries} entries only: more calls under load; raise it with \
+                 `ulimit -l unlimited` or LimitMEMLOCK=infinity",
+                Limit(*limit)
+            ),
             Self::ArenaNotRegistered { bytes, limit, cause } => write!(
                 f,
                 "an arena of {bytes} bytes could not be registered ({cause}; the limit of locked \
@@ -227,5 +249,32 @@ impl fmt::Display for Limit {
             Some(bytes) => write!(f, "{} KiB", bytes / 1024),
             None => write!(f, "unlimited"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(errno: i32) -> String {
+        explain(io::Error::from_raw_os_error(errno)).to_string()
+    }
+
+    #[test]
+    fn an_error_says_what_to_do_about_it() {
+        assert!(told(libc::EINVAL).contains("Linux 6.1"), "{}", told(libc::EINVAL));
+        assert!(told(libc::ENOMEM).contains("LimitMEMLOCK"), "{}", told(libc::ENOMEM));
+        let refused = told(libc::EPERM);
+        assert!(refused.contains("seccomp") || refused.contains("sysctl -w"), "{refused}");
+        let disabled = SetupError::Disabled(2).to_string();
+        assert!(disabled.contains("kernel.io_uring_disabled=0"), "{disabled}");
+        assert!(told(libc::EMFILE).contains("make an io_uring"), "{}", told(libc::EMFILE));
+    }
+
+    #[test]
+    fn a_ring_with_everything_can_be_built_here() {
+        let (uring, degradations) = build(&RingConfig::default()).unwrap();
+        assert!(uring.params().is_setup_single_issuer());
+        assert!(degradations.len() <= 2, "{degradations:?}");
     }
 }

@@ -16,13 +16,13 @@ impl ArenaPool {
         self.memory.slot_is_idle(slot)
     }
 
-    /// The part of a slot from `start` on, to be filled by the caller: the simulator's
-    /// direct read. Panics while an operation holds the slot.
-    pub fn fill(&mut self, slot: SlotId, start: usize, len: usize) -> &mut [u8] {
+    /// Copies bytes into a slot: the simulator's direct read. Panics while an operation
+    /// holds the slot.
+    pub fn fill(&mut self, slot: SlotId, start: usize, bytes: &[u8]) {
         assert!(self.memory.slot_is_idle(slot), "slot {} is held by an operation", slot.0);
-        let base = self.memory.slot_range(slot, start, len);
-        // SAFETY: no operation holds the slot, and `&mut self` excludes other views.
-        unsafe { std::slice::from_raw_parts_mut(base, len) }
+        let base = self.memory.slot_range(slot, start, bytes.len());
+        // SAFETY: no operation holds the slot, and `&mut self` excludes views of it, `bytes` too.
+        unsafe { base.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     }
 }
 
