@@ -24,6 +24,7 @@ mod rlimits;
 mod setup;
 mod socket;
 mod stream;
+mod turn;
 
 pub use arena::{
     Arena, ArenaError, ArenaIdentity, ArenaJournal, ArenaLog, ArenaPlace, ArenaPool, ArenaSizes,
@@ -33,7 +34,8 @@ pub use completion::{Completion, DiskError, End};
 pub use disk::{DiskRead, DiskWrite};
 pub use doorbell::Doorbell;
 pub use file::DirectFile;
-pub use ring::{ArenaId, Counters, Ring, Wait};
+pub use ring::{ArenaId, Counters, Ring};
 pub use rlimits::{raise_locked_memory, raise_open_files};
 pub use setup::{Degradation, RingConfig, SetupError};
 pub use socket::{Listener, Socket};
+pub use turn::Wait;
