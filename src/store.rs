@@ -9,6 +9,7 @@ mod disk;
 mod intent;
 mod pins;
 mod read;
+pub mod recovery;
 mod visibility;
 
 use std::sync::Arc;

@@ -59,11 +59,16 @@ impl Bases {
             ends.push((key, first + u64::from(count)));
             Ok(())
         })?;
-        self.rows.append(&mut ends);
+        self.raise(ends);
+        Ok(())
+    }
+
+    /// Takes in where queues go on; of several places the highest counts.
+    pub fn raise(&mut self, nexts: impl IntoIterator<Item = (QueueKey, QueueOffset)>) {
+        self.rows.extend(nexts);
         // The highest offset of each key first, then only that.
         self.rows.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
         self.rows.dedup_by_key(|row| row.0);
-        Ok(())
     }
 
     /// Forgets topics that are no more.
@@ -86,7 +91,7 @@ impl Bases {
         out.flush()
     }
 
-    pub fn rows(&self) -> impl Iterator<Item = (QueueKey, QueueOffset)> {
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = (QueueKey, QueueOffset)> {
         self.rows.iter().copied()
     }
 }

@@ -63,6 +63,11 @@ impl QueueIndex {
         self.slots.get(slot).key
     }
 
+    /// Where each open queue goes on.
+    pub fn nexts(&self) -> impl Iterator<Item = (QueueKey, QueueOffset)> {
+        self.slots.iter().map(|queue| (queue.key, queue.next))
+    }
+
     /// Number of open queues.
     pub fn queues(&self) -> usize {
         self.slots.len()

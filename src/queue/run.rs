@@ -125,6 +125,14 @@ impl MemoryRun {
             .map(|extent| (extent, self.pool.entries(extent.slab, usize::from(extent.count))))
     }
 
+    /// The latest store time of the run.
+    pub fn last_ms(&self) -> Option<i64> {
+        let last = |(_, entries): (&MemoryExtent, &[RawEntry])| {
+            entries.last().map(|raw| raw.decode(self.start, self.base_ms).store_ms)
+        };
+        self.extents().filter_map(last).max()
+    }
+
     pub fn memory_bytes(&self) -> usize {
         self.extents.memory_bytes() + self.pool.memory_bytes()
     }

@@ -96,6 +96,14 @@ impl QueueIndex {
         first.map_or(self.runs.active.start, Run::start)
     }
 
+    /// Start and latest store time of each run, in log order; None without an entry.
+    pub fn runs_times(&self) -> impl Iterator<Item = (LogOffset, Option<i64>)> {
+        self.runs.older.iter().map(|run| match run {
+            Run::Frozen(run) => (run.start(), run.0.last_ms()),
+            Run::Written(directory) => (directory.start, directory.last_ms()),
+        })
+    }
+
     /// The log now begins at `log_min`. Minimum offsets move at once, without a look at
     /// any queue. Returns the runs whose files are to be folded into the bases and then
     /// unlinked, each once; one that is still being written comes with a later call.

@@ -92,6 +92,13 @@ impl Slots {
         self.open
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &Queue> {
+        let open = |(index, queue): &(usize, &Queue)| {
+            self.by_key.get(packed(queue.key)) == Some(*index as u32)
+        };
+        self.queues.iter().enumerate().filter(open).map(|(_, queue)| queue)
+    }
+
     /// Whether the slot's topic still exists.
     pub fn is_open(&self, slot: QueueSlot) -> bool {
         self.queues.get(slot.index).life == slot.life
