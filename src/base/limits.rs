@@ -145,3 +145,26 @@ pub const METADATA_CACHE_BYTES: usize = 4 * 1024 * 1024;
 /// Letters that wait for one data thread. Senders that may wait do; the helper's
 /// nudges are dropped, since a full mailbox is looked at anyway.
 pub const MAILBOX_LETTERS_MAX: usize = 8192;
+
+/// A name or address in the name server's tables: a registration with a longer one is refused.
+pub const NAMESRV_NAME_BYTES_MAX: usize = 255;
+
+/// Brokers that a name server knows, each member counted; more are refused.
+pub const NAMESRV_BROKERS_MAX: usize = 4096;
+
+/// Topics of all brokers together that a name server knows; more are refused.
+pub const NAMESRV_ROWS_MAX: usize = 1 << 20;
+
+/// Filter servers of one broker.
+pub const NAMESRV_FILTER_SERVERS_MAX: usize = 64;
+
+/// A compressed registration, inflated; beyond it the registration is refused.
+pub const NAMESRV_REGISTRATION_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Values kept at the name server: namespaces, values, the text of a namespace or key,
+/// of a value, and of all together. What goes beyond is refused.
+pub const NAMESRV_NAMESPACES_MAX: usize = 1024;
+pub const NAMESRV_VALUES_MAX: usize = 65_536;
+pub const NAMESRV_KEY_BYTES_MAX: usize = 1024;
+pub const NAMESRV_VALUE_BYTES_MAX: usize = 64 * 1024;
+pub const NAMESRV_VALUES_BYTES_MAX: usize = 16 * 1024 * 1024;
