@@ -51,3 +51,6 @@ pub mod control;
 /// A data thread: rings, files and mailboxes around its shards.
 #[forbid(unsafe_code)]
 pub mod engine;
+/// What waits for disks and networks outside the message path: metadata, registration.
+#[forbid(unsafe_code)]
+pub mod control;

@@ -168,3 +168,13 @@ pub const NAMESRV_VALUES_MAX: usize = 65_536;
 pub const NAMESRV_KEY_BYTES_MAX: usize = 1024;
 pub const NAMESRV_VALUE_BYTES_MAX: usize = 64 * 1024;
 pub const NAMESRV_VALUES_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Connections of the control thread; more are turned away.
+pub const CONTROL_CONNECTIONS_MAX: usize = 16_384;
+
+/// Replies gathered for one connection of the control thread before they are written.
+pub const CONTROL_BACKLOG_BYTES_MAX: usize = 256 * 1024;
+
+/// Requests not yet whole and replies not yet taken, of all connections of the control
+/// thread together; whoever needs more is disconnected.
+pub const CONTROL_BUFFER_BYTES_MAX: usize = 256 * 1024 * 1024;

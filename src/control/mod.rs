@@ -1,3 +1,8 @@
 //! Outside the message path: what may wait for a disk or a network.
 
 pub mod metadata;
+pub mod clock;
+pub mod name_server;
+pub mod signals;
+
+mod frames;
