@@ -7,12 +7,12 @@ import os
 import re
 import time
 
-from . import processes
+from . import processes, wire
 from .processes import Child, Failed
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 BUILT = os.path.join(ROOT, "target", "clients")
-APACHE_JARS = os.path.join(BUILT, "apache", "lib", "*")
+APACHE_JARS = os.path.join(BUILT, "apache", "jars", "lib", "*")
 START_SECONDS = 90
 
 
@@ -91,6 +91,8 @@ class Apache:
             os.path.join(home, "stdout.log"), env={"ROCKETMQ_HOME": home},
         )
         self._broker.wait_line(lambda line: "boot success" in line, START_SECONDS)
+        # It registers in the background.
+        wire.await_route(self.namesrv, "TBW102")
         self.commitlog = options["storePathCommitLog"]
 
     def stop_broker(self):

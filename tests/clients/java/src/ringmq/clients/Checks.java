@@ -8,6 +8,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 final class Checks {
     static final AtomicInteger PASSED = new AtomicInteger();
     static final AtomicInteger FAILED = new AtomicInteger();
+    private static final String LABEL = System.getProperty("judge.label", Generation.NAME);
     private static final long WAIT_MS = 40_000;
     private static final long LOOK_EVERY_MS = 20;
 
@@ -24,10 +25,10 @@ final class Checks {
         try {
             body.run();
             PASSED.incrementAndGet();
-            say("ok " + Generation.NAME + ": " + sentence + took(begun));
+            say("ok " + LABEL + ": " + sentence + took(begun));
         } catch (Throwable why) {
             FAILED.incrementAndGet();
-            say("FAIL " + Generation.NAME + ": " + sentence + ": " + reason(why));
+            say("FAIL " + LABEL + ": " + sentence + ": " + reason(why));
         }
     }
 

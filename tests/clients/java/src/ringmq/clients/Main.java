@@ -10,8 +10,8 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Usage: Main HOST:PORT [scenario…]. Runs the named scenarios, or all but the
- * one that needs a broker configured for it, and exits 0 when all checks pass.
+ * Usage: Main HOST:PORT [scenario…]. Runs the named scenarios, or all, and
+ * exits 0 when all checks pass.
  */
 public final class Main {
     private static final int AT_ONCE = 12;
@@ -36,7 +36,6 @@ public final class Main {
         SCENARIOS.put("offsets", Offsets::run);
         SCENARIOS.put("refusals", Refusals::run);
         SCENARIOS.put("vip", VipChannel::run);
-        SCENARIOS.put("autocreateoff", Refusals::runWithoutAutoCreation);
     }
 
     private Main() {
@@ -46,7 +45,6 @@ public final class Main {
         List<String> names = new ArrayList<>(Arrays.asList(arguments).subList(1, arguments.length));
         if (names.isEmpty()) {
             names.addAll(SCENARIOS.keySet());
-            names.remove("autocreateoff");
         }
         ExecutorService threads = Executors.newFixedThreadPool(AT_ONCE);
         for (String name : names) {

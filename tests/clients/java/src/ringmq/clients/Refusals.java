@@ -83,23 +83,6 @@ final class Refusals {
         });
     }
 
-    /** For a broker told autoCreateTopicEnable=false. */
-    static void runWithoutAutoCreation(World world) throws Exception {
-        check("with automatic creation off, an unknown topic is refused", () -> {
-            String unknown = world.name("unknown");
-            try {
-                world.producer().send(new Message(unknown, new byte[1]));
-                require(false, "it was taken");
-            } catch (MQBrokerException refused) {
-                same("code", 17, refused.getResponseCode());
-            } catch (MQClientException refused) {
-                require(refused.getMessage().contains("No route info") || refused.getResponseCode() == 17
-                    || String.valueOf(refused.getCause()).contains("CODE: 17"), refused.toString());
-            }
-            same("queues of it", 0, world.queuesOf(unknown).size());
-        });
-    }
-
     private interface Sending {
         void run() throws Exception;
     }

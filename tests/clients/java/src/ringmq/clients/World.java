@@ -28,7 +28,8 @@ import org.apache.rocketmq.common.message.MessageQueue;
  * own (own instance name, hence own connections). Closing it stops them all.
  */
 final class World implements AutoCloseable {
-    private static final String RUN = Long.toString(System.currentTimeMillis(), 36);
+    private static final String RUN = Long.toString(System.currentTimeMillis(), 36)
+        + ProcessHandle.current().pid();
     private static final AtomicInteger INSTANCES = new AtomicInteger();
     /** Route polling and rebalancing on the client, whose defaults are 20 to 30 s. */
     private static final int REFRESH_MS = 500;
