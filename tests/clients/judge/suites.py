@@ -43,9 +43,9 @@ BINARY = ("-Drocketmq.serialize.type=ROCKETMQ",)
 LONG_SENDS = ("-Dorg.apache.rocketmq.client.sendSmartMsg=false",)
 
 
-def java(generation, label, properties=()):
+def java(generation, label, properties=(), scenarios=()):
     return lambda namesrv: _java(label, builds.java_client(generation), "ringmq.clients.Main", namesrv,
-                                 properties=properties)
+                                 *scenarios, properties=properties)
 
 
 def mqadmin(namesrv):

@@ -47,7 +47,7 @@ final class LitePulling {
                 consumer.poll(POLL_MS);
                 long sum = 0;
                 for (MessageQueue queue : world.queuesOf(topic)) {
-                    sum += Math.max(0, consumer.committed(queue));
+                    sum += world.committed(group, queue);
                 }
                 return sum == expected.size();
             }, () -> "less");
@@ -102,7 +102,8 @@ final class LitePulling {
         });
         check("commit keeps the position for the group", () -> {
             consumer.commitSync();
-            await("committed 20", () -> consumer.committed(first) == 20, () -> consumer.committed(first));
+            world.awaitCommitted(world.name("assigned"), topic, 20);
+            same("what the consumer is told", 20L, (long) consumer.committed(first));
         });
         check("the offset of a timestamp is its first message", () -> {
             long time = storeTimes.get(10);

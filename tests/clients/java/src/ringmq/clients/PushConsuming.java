@@ -1,6 +1,5 @@
 package ringmq.clients;
 
-import static ringmq.clients.Checks.await;
 import static ringmq.clients.Checks.check;
 import static ringmq.clients.Checks.require;
 import static ringmq.clients.Checks.same;
@@ -9,7 +8,6 @@ import java.util.HashSet;
 import java.util.Set;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.common.message.MessageExt;
-import org.apache.rocketmq.common.message.MessageQueue;
 
 /** Concurrent push consumers: everything, by tag, and promptly. */
 final class PushConsuming {
@@ -64,13 +62,7 @@ final class PushConsuming {
             same("received by the filtered consumer", chosen.size(), some.size());
         });
         check("the group's offsets reach the end of all queues", () ->
-            await("offsets committed", () -> {
-                long sum = 0;
-                for (MessageQueue queue : world.queuesOf(topic)) {
-                    sum += World.committed(everything, queue);
-                }
-                return sum == expected.size();
-            }, () -> "less than " + expected.size()));
+            world.awaitCommitted(world.name("everything"), topic, expected.size()));
         check("a batch listener gets several messages at once", () -> {
             DefaultMQPushConsumer batches = world.pushConsumer(world.name("batches"));
             batches.setConsumeMessageBatchMaxSize(16);

@@ -82,13 +82,7 @@ final class Rebalancing {
         inbox.awaitExactly(sent);
         // A queue that changes hands starts where the broker's offset stands,
         // so the next change waits for the offsets of what was consumed.
-        await("all offsets committed", () -> {
-            long sum = 0;
-            for (MessageQueue queue : world.queuesOf(topic)) {
-                sum += Math.max(0, World.committed(members.get(0), queue));
-            }
-            return sum == sent.size();
-        }, () -> "shares " + shares());
+        world.awaitCommitted(group, topic, sent.size());
         same("consumed", sent.size(), inbox.size());
         require(members.stream().noneMatch(member -> owned(member).isEmpty()), "a member owns no queue");
     }

@@ -1,6 +1,5 @@
 package ringmq.clients;
 
-import static ringmq.clients.Checks.await;
 import static ringmq.clients.Checks.check;
 
 import java.time.LocalDateTime;
@@ -8,7 +7,6 @@ import java.time.format.DateTimeFormatter;
 import java.util.Set;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
-import org.apache.rocketmq.common.message.MessageQueue;
 
 /** Where a group begins, and that it goes on where it was. */
 final class Starting {
@@ -47,13 +45,7 @@ final class Starting {
         Inbox inbox = new Inbox();
         DefaultMQPushConsumer before = start(world, topic, "again", ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET, inbox);
         inbox.awaitExactly(old);
-        await("offsets committed", () -> {
-            long sum = 0;
-            for (MessageQueue queue : world.queuesOf(topic)) {
-                sum += Math.max(0, World.committed(before, queue));
-            }
-            return sum == old.size();
-        }, () -> "less");
+        world.awaitCommitted(world.name("again"), topic, old.size());
         before.shutdown();
         Set<String> missed = world.send(topic, "T", "while-away", 12);
         Inbox fresh = new Inbox();

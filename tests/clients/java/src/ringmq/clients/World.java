@@ -14,14 +14,15 @@ import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
-import org.apache.rocketmq.client.consumer.store.ReadOffsetType;
 import org.apache.rocketmq.client.exception.MQClientException;
+import org.apache.rocketmq.client.impl.factory.MQClientInstance;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 
 /**
  * The clients and topics of one scenario, each client an application of its
@@ -33,6 +34,7 @@ final class World implements AutoCloseable {
     private static final AtomicInteger INSTANCES = new AtomicInteger();
     /** Route polling and rebalancing on the client, whose defaults are 20 to 30 s. */
     private static final int REFRESH_MS = 500;
+    private static final int QUERY_CONSUMER_OFFSET = 14;
 
     private final String namesrv;
     private final String scenario;
@@ -191,10 +193,32 @@ final class World implements AutoCloseable {
         }
     }
 
-    /** The offset the broker keeps for a consumer's group, or -1. */
-    static long committed(DefaultMQPushConsumer consumer, MessageQueue queue) {
-        return consumer.getDefaultMQPushConsumerImpl().getOffsetStore()
-            .readOffset(queue, ReadOffsetType.READ_FROM_STORE);
+    /**
+     * The offset the broker keeps for a group's queue, 0 when it keeps none.
+     * Asked over the producer's connection: a consumer that reads its own
+     * stored offset would also take it for its position.
+     */
+    long committed(String group, MessageQueue queue) throws Exception {
+        MQClientInstance client = producer().getDefaultMQProducerImpl().getmQClientFactory();
+        RemotingCommand question = RemotingCommand.createRequestCommand(QUERY_CONSUMER_OFFSET, null);
+        question.addExtField("consumerGroup", group);
+        question.addExtField("topic", queue.getTopic());
+        question.addExtField("queueId", String.valueOf(queue.getQueueId()));
+        RemotingCommand answer = client.getMQClientAPIImpl().getRemotingClient()
+            .invokeSync(client.findBrokerAddressInPublish(queue.getBrokerName()), question, 10_000);
+        return answer.getCode() == 0 ? Long.parseLong(answer.getExtFields().get("offset")) : 0;
+    }
+
+    /** Waits until a group's offsets on the broker add up to `count` consumed messages. */
+    void awaitCommitted(String group, String topic, long count) throws Exception {
+        long[] sum = new long[1];
+        Checks.await(count + " committed", () -> {
+            sum[0] = 0;
+            for (MessageQueue queue : queuesOf(topic)) {
+                sum[0] += committed(group, queue);
+            }
+            return sum[0] == count;
+        }, () -> sum[0]);
     }
 
     /** Bytes that do not compress, the same for the same seed. */
