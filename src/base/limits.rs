@@ -178,3 +178,9 @@ pub const CONTROL_BACKLOG_BYTES_MAX: usize = 256 * 1024;
 /// Requests not yet whole and replies not yet taken, of all connections of the control
 /// thread together; whoever needs more is disconnected.
 pub const CONTROL_BUFFER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Topics of one registration request; larger tables go in several, since a frame is bounded.
+pub const REGISTRATION_TOPICS_MAX: usize = 20_000;
+
+/// Frames to and from name servers that this process holds; beyond it a link starts anew.
+pub const REGISTRATION_BUFFER_BYTES_MAX: usize = 256 * 1024 * 1024;

@@ -3,6 +3,7 @@
 pub mod metadata;
 pub mod clock;
 pub mod name_server;
+pub mod registration;
 pub mod signals;
 
 mod frames;
