@@ -51,6 +51,6 @@ pub mod control;
 /// A data thread: rings, files and mailboxes around its shards.
 #[forbid(unsafe_code)]
 pub mod engine;
-/// What waits for disks and networks outside the message path: metadata, registration.
+/// `ringmq serve`: starts the threads, speaks for the node, and ends it.
 #[forbid(unsafe_code)]
-pub mod control;
+pub mod serve;

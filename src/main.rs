@@ -1,1 +1,36 @@
-fn main() {}
+//! Picks a role and plays it.
+
+use std::process::ExitCode;
+
+use ringmq::config::{self, Machine, ParseError, Role};
+use ringmq::control::name_server::{AloneOptions, serve_alone};
+use ringmq::serve;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let role = match config::parse(std::env::args_os(), &Machine::of_this_process()) {
+        Ok(role) => role,
+        Err(ParseError::Usage(usage)) => usage.exit(),
+        Err(error) => return fail(&error.to_string()),
+    };
+    let filter = EnvFilter::try_from_env("RINGMQ_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let played = match role {
+        Role::Serve(config) => serve::run(&config),
+        Role::NameServer(config) => {
+            let options = AloneOptions { listen: config.listen, port: config.port };
+            serve_alone(&options).map_err(|error| format!("the name server: {error}"))
+        }
+        Role::Send(_) | Role::Tail(_) => Err("not yet".to_owned()),
+        Role::Echo(config) => serve::echo(&config),
+    };
+    match played {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => fail(&why),
+    }
+}
+
+fn fail(why: &str) -> ExitCode {
+    eprintln!("ringmq: {why}");
+    ExitCode::FAILURE
+}

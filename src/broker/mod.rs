@@ -40,7 +40,7 @@ use topics::Topics;
 use unique_id::UniqueIds;
 
 pub use dispatch::CODES;
-pub use offsets::Change as OffsetChange;
+pub use offsets::{Change as OffsetChange, JournalEntry};
 pub use topics::Restored;
 
 /// Who a shard is to the outside: a logical broker.

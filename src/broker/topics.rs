@@ -236,10 +236,16 @@ impl Broker {
         }
     }
 
+    /// The shard's topics with their version, as name servers are told of them.
+    pub fn topic_table(&self) -> (DataVersion, Vec<TopicConfig>) {
+        let topics = self.topics.iter().map(|topic| topic.config.clone()).collect();
+        (self.topics_version, topics)
+    }
+
     /// Asks for the name servers to hear of this shard's topics.
     pub fn publish(&mut self, cx: &mut Context) {
-        let topics = self.topics.iter().map(|topic| topic.config.clone()).collect();
-        cx.effects.push(Effect::Publish { version: self.topics_version, topics });
+        let (version, topics) = self.topic_table();
+        cx.effects.push(Effect::Publish { version, topics });
     }
 
     /// All reachable name servers know the topics of `version`.

@@ -1,7 +1,7 @@
 //! Outside the message path: what may wait for a disk or a network.
 
-pub mod metadata;
 pub mod clock;
+pub mod metadata;
 pub mod name_server;
 pub mod registration;
 pub mod signals;

@@ -113,9 +113,9 @@ impl Registrar {
     }
 
     /// Takes the shards out of all name servers that can be reached.
-    pub async fn stop(self) {
+    pub async fn leave(&mut self) {
         self.stop.send_replace(true);
-        for link in self.links {
+        for link in self.links.drain(..) {
             // A link that has panicked has nothing to take back.
             let _ = link.await;
         }

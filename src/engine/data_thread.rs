@@ -314,6 +314,9 @@ impl<O: Outbox> DataThread<O> {
             }
             self.touched[at] = false;
             self.with_world(at, now, |shard, world| shard.end_turn(world));
+            if self.seats[at].has_done() {
+                self.letters.push(Mail { seat: at, letter: Letter::HelperDone });
+            }
             self.end_if_stopped(at);
         }
         for buffer in self.lent.drain(..) {

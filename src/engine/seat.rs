@@ -33,8 +33,8 @@ pub struct Seat {
     retired: Vec<LogOffset>,
     /// Store operations in flight, by the token that the ring knows.
     pub operations: Slab<Operation>,
-    /// Writes and flushes that could not even be begun.
-    failed: Vec<store::Done>,
+    /// What was done without the ring and without the helper.
+    at_once: Vec<store::Done>,
     pub stopping: bool,
     pub ended: bool,
 }
@@ -106,9 +106,16 @@ impl Seat {
             jobs: VecDeque::new(),
             retired: Vec::new(),
             operations: Slab::new(),
-            failed: Vec::new(),
+            at_once: Vec::new(),
             stopping: false,
             ended: false,
+        }
+    }
+
+    /// Has runs of expired log folded into the bases.
+    pub fn fold_runs(&mut self, runs: Vec<LogOffset>) {
+        for start in runs {
+            self.submit(Job::Index(IndexTask::Fold { start }));
         }
     }
 
@@ -142,6 +149,11 @@ impl Seat {
                 };
                 let key = self.operations.insert(Operation::Sync { op });
                 ring.fdatasync(&open.file, token(key));
+            }
+            store::Intent::Log(LogIntent::PrepareSegment { base })
+                if self.files.writable.contains_key(&base) =>
+            {
+                self.at_once.push(store::Done::SegmentReady { base, result: Ok(()) });
             }
             store::Intent::Log(LogIntent::PrepareSegment { base }) => {
                 let job = match self.retired.pop() {
@@ -218,6 +230,11 @@ impl Seat {
         }
     }
 
+    /// Whether something was done that the store has not been told.
+    pub fn has_done(&self) -> bool {
+        !self.at_once.is_empty()
+    }
+
     /// What the helper has done since the last call, for the store.
     pub fn poll_helper(
         &mut self,
@@ -225,7 +242,7 @@ impl Seat {
         token: impl Fn(usize) -> u64 + Copy,
         done: &mut Vec<store::Done>,
     ) {
-        done.append(&mut self.failed);
+        done.append(&mut self.at_once);
         while let Some(next) = self.helper.poll() {
             match next {
                 HelperDone::SegmentReady { start, segment } => {

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::routes::{Broker, DataVersion, Route, RouteTable};
+use super::routes::{Broker, Route, RouteTable};
+use crate::base::metadata::DataVersion;
 
 /// How numeric keys are written.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -22,7 +22,7 @@ mod values;
 use std::mem;
 
 pub use options::Options;
-pub use routes::DataVersion;
+pub use crate::base::metadata::DataVersion;
 pub use values::ValueChange;
 
 use crate::base::Now;

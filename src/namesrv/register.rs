@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 
 use super::answer::Refusal;
 use super::relaxed;
-use super::routes::{DataVersion, Queues, TopicTable};
+use super::routes::{Queues, TopicTable};
+use crate::base::metadata::DataVersion;
 use crate::base::Now;
 use crate::base::checksum::body_crc;
 use crate::base::limits::NAMESRV_REGISTRATION_BYTES_MAX;

@@ -4,6 +4,7 @@
 //! Whoever has an address here has an entry in `live`, so the bound on `live` bounds
 //! brokers, addresses and clusters too.
 
+use crate::base::metadata::DataVersion;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -69,16 +70,6 @@ struct Live {
     conn: ConnId,
     ha_addr: Option<String>,
     filter_servers: Vec<String>,
-}
-
-/// How one state of a broker's topics is told from another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct DataVersion {
-    pub counter: i64,
-    pub state_version: i64,
-    /// Milliseconds since 1970 of the last change.
-    pub timestamp: i64,
 }
 
 /// Who registers.

@@ -179,6 +179,20 @@ impl SegmentFiles {
         Err(io::Error::new(ErrorKind::ResourceBusy, why)).tried("lock", &path)
     }
 
+    /// Opens a segment as a start reads it: through the page cache.
+    pub fn open_buffered(&self, start: LogOffset) -> Result<File, FileError> {
+        let path = self.path(start);
+        File::open(&path).tried("open", &path)
+    }
+
+    /// Opens a segment for writing, made first where it is missing.
+    pub fn open_or_prepare(&self, start: LogOffset) -> Result<SegmentFile, FileError> {
+        if !self.path(start).exists() {
+            self.prepare(start, &|| true)?;
+        }
+        self.open_writable(start, super::directory::PATIENCE)
+    }
+
     pub fn open_readable(&self, start: LogOffset) -> Result<SegmentFile, FileError> {
         self.open(start, OpenOptions::new().read(true))
     }
