@@ -184,7 +184,7 @@ fn typed_body(request: &Request<'_>) -> Result<(), String> {
         }
         codes::UPDATE_AND_CREATE_TOPIC_LIST => body_through!(topic::TopicConfigList, request),
         codes::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => {
-            body_through!(body::group::SubscriptionGroupConfig, request)
+            body_through!(body::group::GroupConfig, request)
         }
         codes::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => {
             body_through!(body::group::SubscriptionGroupList, request)

@@ -6,30 +6,31 @@ use serde::{Deserialize, Serialize};
 
 use super::topic::null_is_empty;
 
-/// What operators set of a subscription group.
+/// What operators set of a subscription group. The order is that of RocketMQ's own
+/// JSON, which sorts by name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GroupConfig {
-    #[serde(rename = "groupName")]
-    pub name: String,
+    #[serde(deserialize_with = "null_is_empty")]
+    pub attributes: BTreeMap<String, String>,
+    pub broker_id: i64,
+    pub consume_broadcast_enable: bool,
     pub consume_enable: bool,
     pub consume_from_min_enable: bool,
-    pub consume_broadcast_enable: bool,
     pub consume_message_orderly: bool,
-    pub retry_queue_nums: i32,
-    pub retry_max_times: i32,
+    pub consume_timeout_minute: i32,
+    #[serde(rename = "groupName", deserialize_with = "null_is_empty")]
+    pub name: String,
     #[serde(deserialize_with = "null_is_empty")]
     pub group_retry_policy: RetryPolicy,
-    pub broker_id: i64,
-    pub which_broker_when_consume_slowly: i64,
-    pub notify_consumer_ids_changed_enable: bool,
     pub group_sys_flag: i32,
-    pub consume_timeout_minute: i32,
+    pub notify_consumer_ids_changed_enable: bool,
+    pub retry_max_times: i32,
+    pub retry_queue_nums: i32,
     /// Kept as it came: only the tools that wrote it read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscription_data_set: Option<serde_json::Value>,
-    #[serde(deserialize_with = "null_is_empty")]
-    pub attributes: BTreeMap<String, String>,
+    pub which_broker_when_consume_slowly: i64,
 }
 
 /// When a message that failed comes again.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::group::GroupConfig;
-use super::topic::TopicConfig;
+use super::topic::{TopicConfig, null_is_empty};
 use super::{LogOffset, TopicId};
 
 /// A topic of one shard.
@@ -16,10 +16,13 @@ pub struct TopicRecord {
 }
 
 /// How name servers and tools tell one state of a configuration from another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A change raises `counter` and sets `timestamp`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DataVersion {
+    #[serde(deserialize_with = "null_is_empty")]
     pub counter: i64,
+    /// The controller's epoch; 0 without one.
     pub state_version: i64,
     /// Milliseconds since 1970 of the last change.
     pub timestamp: i64,

@@ -18,24 +18,26 @@ pub const ACK_ATTRIBUTE: &str = "ringmq.ack";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicId(pub u32);
 
-/// What operators set and clients see of a topic.
+/// What operators set and clients see of a topic. The order is that of RocketMQ's own
+/// JSON, which sorts by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TopicConfig {
-    #[serde(rename = "topicName")]
-    pub name: String,
-    #[serde(rename = "readQueueNums")]
-    pub read_queues: u32,
-    #[serde(rename = "writeQueueNums")]
-    pub write_queues: u32,
-    pub perm: u32,
-    #[serde(rename = "topicFilterType")]
-    pub filter_type: FilterType,
-    #[serde(rename = "topicSysFlag")]
-    pub sys_flag: u32,
-    pub order: bool,
     #[serde(deserialize_with = "null_is_empty")]
     pub attributes: BTreeMap<String, String>,
+    pub order: bool,
+    pub perm: u32,
+    #[serde(rename = "readQueueNums")]
+    pub read_queues: u32,
+    #[serde(rename = "topicFilterType", deserialize_with = "null_is_empty")]
+    pub filter_type: FilterType,
+    #[serde(rename = "topicName", deserialize_with = "null_is_empty")]
+    pub name: String,
+    /// 1 unit, 2 unit subscription.
+    #[serde(rename = "topicSysFlag")]
+    pub sys_flag: u32,
+    #[serde(rename = "writeQueueNums")]
+    pub write_queues: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,16 @@ pub enum FilterType {
     #[default]
     SingleTag,
     MultiTag,
+}
+
+impl FilterType {
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "SINGLE_TAG" => Some(Self::SingleTag),
+            "MULTI_TAG" => Some(Self::MultiTag),
+            _ => None,
+        }
+    }
 }
 
 impl Default for TopicConfig {
@@ -99,9 +111,9 @@ mod tests {
         let text = serde_json::to_string(&TopicConfig::new("T", 4, 6)).unwrap();
         assert_eq!(
             text,
-            "{\"topicName\":\"T\",\"readQueueNums\":4,\"writeQueueNums\":4,\"perm\":6,\
-             \"topicFilterType\":\"SINGLE_TAG\",\"topicSysFlag\":0,\"order\":false,\
-             \"attributes\":{}}"
+            "{\"attributes\":{},\"order\":false,\"perm\":6,\"readQueueNums\":4,\
+             \"topicFilterType\":\"SINGLE_TAG\",\"topicName\":\"T\",\"topicSysFlag\":0,\
+             \"writeQueueNums\":4}"
         );
     }
 

@@ -16,7 +16,7 @@ use flate2::read::ZlibDecoder;
 use serde::{Deserialize, Serialize};
 
 use super::lenient::or_default;
-use super::topic::{TopicConfig, TopicConfigTable, TopicFilterType};
+use super::topic::{FilterType, TopicConfig, TopicConfigTable};
 use super::{BodyError, from_bytes};
 use crate::base::limits::{FRAME_BYTES_MAX, REGISTRATION_BYTES_MAX};
 
@@ -48,7 +48,7 @@ impl Registration {
         registration.topics.data_version = from_bytes(&stream.part()?)?;
         for _ in 0..stream.count()? {
             let topic = parse_topic(&stream.part()?)?;
-            registration.topics.topic_config_table.insert(topic.topic_name.clone(), topic);
+            registration.topics.topic_config_table.insert(topic.name.clone(), topic);
         }
         registration.filter_server_list = from_bytes(&stream.part()?)?;
         if version >= MAPPINGS_FROM {
@@ -74,11 +74,11 @@ fn parse_topic(text: &[u8]) -> Result<TopicConfig, BodyError> {
     let number = |text: &str| text.parse().map_err(|_| wrong());
     let attributes = attributes.first().map(|json| from_bytes(json.as_bytes())).transpose()?;
     Ok(TopicConfig {
-        topic_name: name.to_owned(),
-        read_queue_nums: number(reads)?,
-        write_queue_nums: number(writes)?,
+        name: name.to_owned(),
+        read_queues: number(reads)?,
+        write_queues: number(writes)?,
         perm: number(perm)?,
-        topic_filter_type: TopicFilterType::from_name(filter).ok_or_else(wrong)?,
+        filter_type: FilterType::from_name(filter).ok_or_else(wrong)?,
         attributes: attributes.unwrap_or_default(),
         ..TopicConfig::default()
     })
@@ -159,12 +159,9 @@ mod tests {
         let old = Registration::decode(&deflate(&[&compressed(false)]), true, 397).unwrap();
         assert_eq!(old.topics.data_version.counter, 7);
         let topic = &old.topics.topic_config_table["T1"];
-        assert_eq!((topic.read_queue_nums, topic.write_queue_nums, topic.perm), (4, 8, 6));
+        assert_eq!((topic.read_queues, topic.write_queues, topic.perm), (4, 8, 6));
         assert_eq!(topic.attributes["+message.type"], "NORMAL x");
-        assert_eq!(
-            old.topics.topic_config_table["T2"].topic_filter_type,
-            TopicFilterType::MultiTag
-        );
+        assert_eq!(old.topics.topic_config_table["T2"].filter_type, FilterType::MultiTag);
         assert_eq!(old.filter_server_list, ["f:1"]);
 
         let new = Registration::decode(&deflate(&[&compressed(true)]), true, 479).unwrap();

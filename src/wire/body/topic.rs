@@ -4,69 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::lenient::{java_enum, or_default};
-
-/// Tells two states of a table apart. A change raises `counter` and sets `timestamp`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct DataVersion {
-    #[serde(deserialize_with = "or_default")]
-    pub counter: i64,
-    /// The controller's epoch; 0 without one.
-    pub state_version: i64,
-    /// Milliseconds since 1970.
-    pub timestamp: i64,
-}
-
-/// A topic on one broker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct TopicConfig {
-    #[serde(deserialize_with = "or_default")]
-    pub attributes: BTreeMap<String, String>,
-    pub order: bool,
-    /// Bits of `perm`.
-    pub perm: i32,
-    pub read_queue_nums: i32,
-    #[serde(deserialize_with = "or_default")]
-    pub topic_filter_type: TopicFilterType,
-    #[serde(deserialize_with = "or_default")]
-    pub topic_name: String,
-    /// 1 unit, 2 unit subscription.
-    pub topic_sys_flag: i32,
-    pub write_queue_nums: i32,
-}
-
-/// What a topic or queue permits.
-pub mod perm {
-    pub const INHERIT: i32 = 1;
-    pub const WRITE: i32 = 2;
-    pub const READ: i32 = 4;
-    pub const PRIORITY: i32 = 8;
-}
-
-java_enum! {
-    pub enum TopicFilterType {
-        #[default]
-        SingleTag = "SINGLE_TAG",
-        MultiTag = "MULTI_TAG",
-    }
-}
-
-impl Default for TopicConfig {
-    fn default() -> Self {
-        Self {
-            attributes: BTreeMap::new(),
-            order: false,
-            perm: perm::READ | perm::WRITE,
-            read_queue_nums: 16,
-            topic_filter_type: TopicFilterType::SingleTag,
-            topic_name: String::new(),
-            topic_sys_flag: 0,
-            write_queue_nums: 16,
-        }
-    }
-}
+use super::lenient::or_default;
+pub use crate::base::metadata::DataVersion;
+pub use crate::base::topic::{FilterType, TopicConfig};
 
 /// The body of 18.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,9 +41,9 @@ mod tests {
     #[test]
     fn a_topic_is_written_as_the_reference_writes_it() {
         let topic = TopicConfig {
-            topic_name: "T".to_owned(),
-            read_queue_nums: 4,
-            write_queue_nums: 4,
+            name: "T".to_owned(),
+            read_queues: 4,
+            write_queues: 4,
             ..TopicConfig::default()
         };
         let expected = br#"{"attributes":{},"order":false,"perm":6,"readQueueNums":4,"topicFilterType":"SINGLE_TAG","topicName":"T","topicSysFlag":0,"writeQueueNums":4}"#;
@@ -114,9 +54,9 @@ mod tests {
     #[test]
     fn what_a_topic_leaves_out_takes_its_default() {
         let topic: TopicConfig = from_bytes(br#"{"topicName":"T","attributes":null}"#).unwrap();
-        let expected = TopicConfig { topic_name: "T".to_owned(), ..TopicConfig::default() };
+        let expected = TopicConfig { name: "T".to_owned(), ..TopicConfig::default() };
         assert_eq!(topic, expected);
-        assert_eq!((topic.perm, topic.read_queue_nums, topic.write_queue_nums), (6, 16, 16));
+        assert_eq!((topic.perm, topic.read_queues, topic.write_queues), (6, 16, 16));
     }
 
     #[test]
@@ -124,7 +64,7 @@ mod tests {
         let text = br#"{"dataVersion":{"counter":3,"stateVersion":0,"timestamp":1700000000000},"mappingDataVersion":{"counter":0,"stateVersion":0,"timestamp":0},"topicConfigTable":{"T":{"attributes":{"message.type":"FIFO"},"order":true,"perm":4,"readQueueNums":1,"topicFilterType":"MULTI_TAG","topicName":"T","topicSysFlag":2,"writeQueueNums":2}},"topicQueueMappingDetailMap":{},"topicQueueMappingInfoMap":{}}"#;
         let table: TopicConfigTable = from_bytes(text).unwrap();
         assert_eq!(table.data_version.counter, 3);
-        assert_eq!(table.topic_config_table["T"].topic_filter_type, TopicFilterType::MultiTag);
+        assert_eq!(table.topic_config_table["T"].filter_type, FilterType::MultiTag);
         assert_eq!(to_bytes(&table), text);
         // A 4.9 broker knows no mappings.
         let old: TopicConfigTable =
