@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crate::base::memory::{Arena, LogRing};
 use crate::base::outgoing::{Outgoing, Piece};
 use crate::base::{AckLevel, LogOffset, Now, QueueOffset, TopicId};
-use crate::log::retention::{DiskUse, Expired, Fate};
+use crate::log::retention::{DiskUse, Expired, Fate, RetentionConfig};
 use crate::log::segment::SEGMENTS_AHEAD;
 use crate::log::{
     CommitLog, Failure, Geometry, LogIntent, LogStats, NewRecord, NoRoom, Watermarks,
@@ -93,6 +93,11 @@ impl Store {
 
     pub fn open_queue(&mut self, key: QueueKey) -> QueueSlot {
         self.index.open(key)
+    }
+
+    /// The queue's index, if it has ever been opened.
+    pub fn find_queue(&self, key: QueueKey) -> Option<QueueSlot> {
+        self.index.get(key)
     }
 
     pub fn remove_topic(&mut self, topic: TopicId) {
@@ -355,6 +360,11 @@ impl Store {
 
     pub fn disk(&self) -> &DiskState {
         &self.disk
+    }
+
+    /// Other rules of retention count from now on.
+    pub fn set_retention(&mut self, rules: RetentionConfig) {
+        self.disk.rules = rules;
     }
 
     fn on_disk(&mut self, disk: DiskUse, now: Now) {

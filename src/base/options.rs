@@ -151,6 +151,12 @@ impl BrokerOptions {
         Self { fixed, ..Self::default() }
     }
 
+    /// The value of an option that was decided at start.
+    pub fn fixed(&self, name: &str) -> Option<&str> {
+        let found = self.fixed.iter().find(|(fixed, _)| fixed == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
     /// Sets one option.
     pub fn set(&mut self, name: &str, value: &str) -> Result<Changed, OptionError> {
         let owned = || name.to_owned();

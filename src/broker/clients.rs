@@ -17,15 +17,26 @@ use super::context::{Cause, Context, Outcome, ReplyTo};
 use super::effect::Effect;
 use super::members::Member;
 use super::refusal::Refusal;
+use super::topics::age;
 
 /// A reply that leaves once the name servers know a version of the topics.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Awaited {
     to: ReplyTo,
-    /// Of a heartbeat: whether it wants the subscriptions in full.
-    wants_full: Option<bool>,
-    version: i64,
+    reply: Reply,
+    version: (i64, i64),
     deadline_us: u64,
+}
+
+/// What it says then.
+#[derive(Clone, Debug)]
+enum Reply {
+    Heartbeat {
+        /// The subscriptions are wanted in full.
+        wants_full: bool,
+    },
+    /// Success, with a text for humans unless it is empty.
+    Remark(String),
 }
 
 /// How long such a reply waits for the name servers.
@@ -81,7 +92,7 @@ impl Broker {
             self.members.join_producer(member.clone(), &data.group_name);
         }
         if self.routes_pending.remove(&to.conn) {
-            self.await_published(cx, to, Some(wants_full));
+            self.await_published(cx, to, Reply::Heartbeat { wants_full });
         } else {
             answer_heartbeat(cx, to, wants_full);
         }
@@ -89,14 +100,14 @@ impl Broker {
     }
 
     /// Success, once the name servers know the topics as they are now.
-    pub(super) fn answer_when_published(&mut self, cx: &mut Context, to: ReplyTo) {
-        self.await_published(cx, to, None);
+    pub(super) fn answer_when_published(&mut self, cx: &mut Context, to: ReplyTo, remark: String) {
+        self.await_published(cx, to, Reply::Remark(remark));
     }
 
-    fn await_published(&mut self, cx: &mut Context, to: ReplyTo, wants_full: Option<bool>) {
-        let version = self.topics_version.counter;
+    fn await_published(&mut self, cx: &mut Context, to: ReplyTo, reply: Reply) {
+        let version = age(self.topics_version);
         let deadline_us = cx.now.mono_us + ROUTE_WAIT_US;
-        self.awaited.push(Awaited { to, wants_full, version, deadline_us });
+        self.awaited.push(Awaited { to, reply, version, deadline_us });
         self.answer_awaited(cx);
     }
 
@@ -105,10 +116,10 @@ impl Broker {
         let (published, now_us) = (self.published, cx.now.mono_us);
         self.awaited.retain(|one| {
             let waits = one.version > published && now_us < one.deadline_us;
-            match one.wants_full {
+            match &one.reply {
                 _ if waits => {}
-                Some(wants_full) => answer_heartbeat(cx, one.to, wants_full),
-                None => cx.ok(one.to),
+                Reply::Heartbeat { wants_full } => answer_heartbeat(cx, one.to, *wants_full),
+                Reply::Remark(remark) => cx.ok_with_remark(one.to, remark),
             }
             waits
         });

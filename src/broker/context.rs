@@ -99,6 +99,20 @@ impl Context<'_> {
         self.reply(to, response::SUCCESS, |_| {});
     }
 
+    /// Success, with a text for humans unless it is empty.
+    pub fn ok_with_remark(&mut self, to: ReplyTo, remark: &str) {
+        self.reply(to, response::SUCCESS, |frame| {
+            if !remark.is_empty() {
+                frame.remark(remark);
+            }
+        });
+    }
+
+    /// Success, with a body that says all.
+    pub fn reply_body(&mut self, to: ReplyTo, body: &[u8]) {
+        self.reply_with_body(to, response::SUCCESS, |_| {}, body);
+    }
+
     pub fn refuse(&mut self, to: ReplyTo, refusal: &Refusal) {
         self.reply(to, refusal.code, |frame| {
             frame.remark(&refusal.remark);

@@ -59,6 +59,34 @@ handlers! {
     request::HEART_BEAT => heartbeat;
     request::UNREGISTER_CLIENT => unregister_client;
     request::GET_CONSUMER_LIST_BY_GROUP => consumer_list;
+    request::CHECK_CLIENT_CONFIG => check_client;
+
+    request::UPDATE_AND_CREATE_TOPIC => update_topic;
+    request::UPDATE_AND_CREATE_TOPIC_LIST => update_topics;
+    request::DELETE_TOPIC_IN_BROKER => delete_topic;
+    request::GET_ALL_TOPIC_CONFIG => all_topics;
+    request::GET_TOPIC_CONFIG => topic_config;
+    request::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => system_topics;
+
+    request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => update_group;
+    request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => update_groups;
+    request::DELETE_SUBSCRIPTIONGROUP => delete_group;
+    request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => all_groups;
+    request::GET_SUBSCRIPTIONGROUP_CONFIG => group_config;
+
+    request::GET_TOPIC_STATS_INFO => topic_stats;
+    request::GET_CONSUME_STATS => consume_stats;
+    request::QUERY_TOPIC_CONSUME_BY_WHO => consumers_of_topic;
+    request::QUERY_TOPICS_BY_CONSUMER => topics_of_consumer;
+
+    request::GET_CONSUMER_CONNECTION_LIST => consumer_connections;
+    request::GET_PRODUCER_CONNECTION_LIST => producer_connections;
+    request::GET_ALL_PRODUCER_INFO => all_producers;
+    request::QUERY_SUBSCRIPTION_BY_CONSUMER => subscription;
+
+    request::UPDATE_BROKER_CONFIG => update_options;
+    request::GET_BROKER_CONFIG => options_text;
+    request::GET_BROKER_RUNTIME_INFO => runtime_info;
 }
 
 impl Broker {

@@ -24,27 +24,12 @@ impl Broker {
             }
             let config = GroupConfig::new(name);
             self.groups.insert(name.to_owned(), config.clone());
-            self.persist(cx, MetaChange::PutGroup { config }, Pending::NewGroup);
+            self.persist(cx, MetaChange::PutGroup { config }, Pending::Unasked);
         }
         Ok(&self.groups[name])
     }
 
     pub(super) fn may_create_group(&self, name: &str) -> bool {
         self.options.auto_create_subscription_group || names::is_system_group(name)
-    }
-
-    /// Options that a tool has set act from now on.
-    pub(super) fn on_options_stored(
-        &mut self,
-        cx: &mut Context,
-        to: super::context::ReplyTo,
-        options: &[(String, String)],
-    ) {
-        for (name, value) in options {
-            if let Err(why) = self.options.set(name, value) {
-                tracing::error!(name, value, ?why, "a stored option is refused");
-            }
-        }
-        cx.ok(to);
     }
 }

@@ -161,8 +161,8 @@ impl Members {
         self.producers.get(group).map(Vec::as_slice)
     }
 
-    pub fn consumer_groups(&self) -> impl Iterator<Item = (&str, &ConsumerGroup)> {
-        self.consumers.iter().map(|(name, group)| (name.as_str(), group))
+    pub fn producer_groups(&self) -> impl Iterator<Item = (&str, &[Member])> {
+        self.producers.iter().map(|(name, members)| (name.as_str(), members.as_slice()))
     }
 
     /// The groups of online consumers that subscribe to `topic`.

@@ -1,20 +1,28 @@
 //! What a broker does with a request. `dispatch.rs` is the table of contents, then one
 //! file per feature. No sockets, no threads: what has to happen outside is an `Effect`.
 
+mod attributes;
 mod clients;
 pub mod context;
 mod deferred;
 mod dispatch;
 pub mod effect;
+mod group_admin;
 mod groups;
 mod holds;
 mod members;
 mod offsets;
+mod online;
+mod paging;
 mod positions;
+mod progress;
 mod pull;
 pub mod refusal;
+mod runtime;
 mod send;
+mod settings;
 mod stats;
+mod topic_admin;
 mod topics;
 mod unique_id;
 
@@ -25,7 +33,7 @@ use crate::base::group::GroupConfig;
 use crate::base::metadata::DataVersion;
 use crate::base::options::BrokerOptions;
 use crate::base::outgoing::Piece;
-use crate::base::{AckLevel, ConnId};
+use crate::base::{AckLevel, ConnId, LogOffset};
 use crate::queue::QueueSlot;
 
 use clients::Awaited;
@@ -79,8 +87,9 @@ pub struct Broker {
     /// Counts changes of the topic table; what name servers compare.
     topics_version: DataVersion,
     groups_version: DataVersion,
-    /// The version that all reachable name servers know.
-    published: i64,
+    options_version: DataVersion,
+    /// The age of the version that all reachable name servers know.
+    published: (i64, i64),
     awaited: Vec<Awaited>,
     /// Connections whose heartbeat waits for its retry topics.
     routes_pending: HashSet<ConnId>,
@@ -90,6 +99,10 @@ pub struct Broker {
     offsets_due_us: u64,
     saving_offsets: bool,
     stopping: bool,
+    /// The arena's journal may hold positions whose deletion is durable.
+    journal_holds_deleted: bool,
+    /// Store time of the log's first message, and where the log began then.
+    earliest: Option<(LogOffset, i64)>,
     // Memory that is used again every turn.
     journal: Vec<u8>,
     pieces: Vec<Piece>,
@@ -105,14 +118,10 @@ const OFFSETS_SAVED_EVERY_US: u64 = 5_000_000;
 
 impl Broker {
     pub fn new(identity: Identity, options: BrokerOptions, start_ms: i64) -> Self {
-        let own_properties = format!(
-            "MSG_REGION\u{1}{REGION}\u{2}TRACE_ON\u{1}{}\u{2}CLUSTER\u{1}{}\u{2}",
-            options.trace_on, identity.cluster
-        );
         let version = DataVersion { counter: 1, state_version: 0, timestamp: start_ms };
-        Self {
+        let mut broker = Self {
             unique_ids: UniqueIds::new(identity.store_host, start_ms),
-            own_properties: own_properties.into_bytes(),
+            own_properties: Vec::new(),
             cluster: identity.cluster,
             name: identity.name,
             store_host: identity.store_host,
@@ -130,7 +139,8 @@ impl Broker {
             next_token: 0,
             topics_version: version,
             groups_version: version,
-            published: 0,
+            options_version: version,
+            published: (0, 0),
             awaited: Vec::new(),
             routes_pending: HashSet::new(),
             next_opaque: 0,
@@ -138,11 +148,15 @@ impl Broker {
             offsets_due_us: 0,
             saving_offsets: false,
             stopping: false,
+            journal_holds_deleted: false,
+            earliest: None,
             journal: Vec::new(),
             pieces: Vec::new(),
             woken: Vec::new(),
             shown: Vec::new(),
-        }
+        };
+        broker.own_properties = broker.properties_of_all();
+        broker
     }
 
     /// Ends the turn: appends what was sent, answers whom it concerns. False if the log
@@ -190,7 +204,8 @@ impl Broker {
 
     /// Whether nothing of what `stop` began is under way.
     pub fn has_stopped(&self) -> bool {
-        self.stopping && !self.saving_offsets && !self.offsets.has_changes()
+        let unsaved = self.journal_holds_deleted || self.offsets.has_changes();
+        self.stopping && !self.saving_offsets && !unsaved
     }
 
     fn take_token(&mut self) -> u64 {

@@ -31,6 +31,20 @@ pub struct Change {
     pub offset: i64,
 }
 
+/// Positions taken out while their deletion is being made durable.
+#[derive(Debug, Default)]
+pub struct Taken(Vec<(String, String, Vec<Position>)>);
+
+impl Taken {
+    fn len(&self) -> usize {
+        self.0.iter().map(|(_, _, queues)| queues.len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// The table already holds `CONSUMER_OFFSETS_MAX` positions.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooMany;
@@ -134,20 +148,39 @@ impl Offsets {
             .collect()
     }
 
-    pub fn remove_group(&mut self, group: &str) {
-        if let Some(topics) = self.groups.remove(group) {
-            self.count -= topics.values().map(Vec::len).sum::<usize>();
-        }
+    /// Takes out the positions of a group that is being deleted.
+    pub fn take_group(&mut self, group: &str) -> Taken {
+        let topics = self.groups.remove(group).into_iter().flatten();
+        let taken = topics.map(|(topic, queues)| (group.to_owned(), topic, queues));
+        let taken = Taken(taken.collect());
         self.changed.retain(|(name, _, _)| name != group);
+        self.count -= taken.len();
+        taken
     }
 
-    pub fn remove_topic(&mut self, topic: &str) {
-        for topics in self.groups.values_mut() {
-            if let Some(queues) = topics.remove(topic) {
-                self.count -= queues.len();
+    /// Takes out the positions on a topic that is being deleted.
+    pub fn take_topic(&mut self, topic: &str) -> Taken {
+        let taken = self.groups.iter_mut().filter_map(|(group, topics)| {
+            let (topic, queues) = topics.remove_entry(topic)?;
+            Some((group.clone(), topic, queues))
+        });
+        let taken = Taken(taken.collect());
+        self.changed.retain(|(_, name, _)| name != topic);
+        self.count -= taken.len();
+        taken
+    }
+
+    /// The deletion has failed. What was committed meanwhile counts.
+    pub fn put_back(&mut self, taken: Taken) {
+        for (group, topic, queues) in taken.0 {
+            for (queue, old) in queues.into_iter().enumerate() {
+                let Some(offset) = old.committed else { continue };
+                if self.get(&group, &topic, queue as u32).is_none() {
+                    // There was room for it before.
+                    let _ = self.commit(&group, &topic, queue as u32, offset);
+                }
             }
         }
-        self.changed.retain(|(_, name, _)| name != topic);
     }
 
     fn position(&self, group: &str, topic: &str, queue: u32) -> Option<&Position> {
@@ -242,12 +275,27 @@ mod tests {
         let mut offsets = Offsets::default();
         offsets.commit("g", "t", 0, 1).unwrap();
         offsets.commit("g", "u", 0, 2).unwrap();
-        offsets.remove_topic("t");
+        offsets.take_topic("t");
         assert_eq!(offsets.get("g", "t", 0), None);
         assert_eq!(offsets.topics_of("g").len(), 1);
-        offsets.remove_group("g");
+        offsets.take_group("g");
         assert_eq!(offsets.get("g", "u", 0), None);
         assert!(offsets.take_changes().is_empty());
+    }
+
+    #[test]
+    fn a_deletion_that_fails_gives_positions_back_but_not_over_newer_ones() {
+        let mut offsets = Offsets::default();
+        offsets.commit("g", "t", 0, 1).unwrap();
+        offsets.commit("g", "t", 1, 2).unwrap();
+        offsets.take_changes();
+        let taken = offsets.take_topic("t");
+        assert!(!offsets.has_changes());
+        offsets.commit("g", "t", 1, 5).unwrap();
+        offsets.put_back(taken);
+        assert_eq!(offsets.get("g", "t", 0), Some(1));
+        assert_eq!(offsets.get("g", "t", 1), Some(5));
+        assert_eq!(offsets.take_changes().len(), 2, "both are made durable again");
     }
 
     #[test]

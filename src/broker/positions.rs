@@ -95,11 +95,15 @@ impl Broker {
 
     /// Makes consumer offsets durable when it is time, or `now`.
     pub(super) fn save_offsets(&mut self, cx: &mut Context, now: bool) {
-        let due = now || cx.now.mono_us >= self.offsets_due_us;
-        if self.saving_offsets || !due || !self.offsets.has_changes() {
+        // After a deletion at once, and also without a change: until the arena's journal is
+        // cleared, a crash of the process would bring deleted positions back.
+        let deleted = self.journal_holds_deleted;
+        let due = now || deleted || cx.now.mono_us >= self.offsets_due_us;
+        if self.saving_offsets || !due || !(deleted || self.offsets.has_changes()) {
             return;
         }
         self.saving_offsets = true;
+        self.journal_holds_deleted = false;
         self.offsets_due_us = cx.now.mono_us + OFFSETS_SAVED_EVERY_US;
         cx.arena.journal_switch();
         let token = self.take_token();

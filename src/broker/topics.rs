@@ -14,7 +14,7 @@ use crate::store::Store;
 use super::Broker;
 use super::context::{Cause, Context, Outcome, ReplyTo};
 use super::effect::{Effect, MetaChange, TopicMade};
-use super::offsets::Change;
+use super::offsets::{Change, Taken};
 use super::refusal::Refusal;
 
 /// All topics of a shard.
@@ -22,6 +22,8 @@ use super::refusal::Refusal;
 pub struct Topics {
     slots: Slab<Topic>,
     by_name: HashMap<Box<str>, TopicSlot>,
+    /// Topics whose deletion is being made durable: nobody finds them by name.
+    leaving: Vec<TopicSlot>,
 }
 
 /// A topic's place in the table; stays the same until the topic is deleted.
@@ -67,6 +69,10 @@ impl Topics {
     ) -> Option<Topic> {
         let level = level_of(&config, default);
         let mut replaced = None;
+        let same = |slot: &&TopicSlot| self.slots[slot.0 as usize].id == id;
+        if self.leaving.iter().any(|slot| same(&slot)) {
+            return None; // An update that a deletion has overtaken.
+        }
         if let Some(slot) = self.find(&config.name) {
             let topic = self.get_mut(slot);
             if topic.id == id {
@@ -88,6 +94,26 @@ impl Topics {
         Some(self.slots.remove(slot.0 as usize))
     }
 
+    /// Begins a deletion: the name leads nowhere from now on.
+    pub fn hide(&mut self, name: &str) -> Option<TopicSlot> {
+        let slot = self.by_name.remove(name)?;
+        self.leaving.push(slot);
+        Some(slot)
+    }
+
+    /// The deletion has failed: the topic is there again, unless its name is taken.
+    pub fn unhide(&mut self, slot: TopicSlot) {
+        self.leaving.retain(|leaving| *leaving != slot);
+        let name = self.get(slot).config.name.clone().into_boxed_str();
+        self.by_name.entry(name).or_insert(slot);
+    }
+
+    /// The deletion is done.
+    pub fn remove_hidden(&mut self, slot: TopicSlot) -> Topic {
+        self.leaving.retain(|leaving| *leaving != slot);
+        self.slots.remove(slot.0 as usize)
+    }
+
     /// The index of a queue, opened at its first use.
     pub fn queue(&mut self, slot: TopicSlot, queue: u32, store: &mut Store) -> QueueSlot {
         let topic = self.get_mut(slot);
@@ -99,16 +125,15 @@ impl Topics {
             .get_or_insert_with(|| store.open_queue(QueueKey { topic: topic.id, queue }))
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Topic> {
-        self.slots.iter().map(|(_, topic)| topic)
+    /// All topics, by name.
+    pub fn in_order(&self) -> impl Iterator<Item = &Topic> {
+        let mut topics: Vec<&Topic> = self.by_name.values().map(|slot| self.get(*slot)).collect();
+        topics.sort_unstable_by(|one, other| one.config.name.cmp(&other.config.name));
+        topics.into_iter()
     }
 
     pub fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.by_name.len()
     }
 }
 
@@ -138,21 +163,42 @@ pub(super) enum Pending {
     Request(ReplyTo),
     /// … and when the name servers know it too.
     TopicRequest(ReplyTo),
+    /// The topic is hidden already, and its offsets are taken out.
     DeleteTopic {
         to: ReplyTo,
-        name: String,
+        slot: TopicSlot,
+        offsets: Taken,
     },
     DeleteGroup {
         to: ReplyTo,
         name: String,
-        with_offsets: bool,
+        offsets: Taken,
     },
     Options {
         to: ReplyTo,
         options: Vec<(String, String)>,
+        remark: String,
     },
-    /// A group that came into being with its first request.
-    NewGroup,
+    /// One of several changes of a request, which the last of them answers.
+    PartOf {
+        last: u64,
+    },
+    /// Nobody waits: a group that came into being with its first request, say.
+    Unasked,
+}
+
+impl Pending {
+    /// Who is answered.
+    fn asker(&self) -> Option<ReplyTo> {
+        match self {
+            Self::Offsets | Self::PartOf { .. } | Self::Unasked => None,
+            Self::Request(to)
+            | Self::TopicRequest(to)
+            | Self::DeleteTopic { to, .. }
+            | Self::DeleteGroup { to, .. }
+            | Self::Options { to, .. } => Some(*to),
+        }
+    }
 }
 
 impl Broker {
@@ -173,6 +219,7 @@ impl Broker {
                 break;
             }
         }
+        self.apply_options(&metadata.options, store);
     }
 
     /// A topic as the metadata has it now.
@@ -205,7 +252,7 @@ impl Broker {
         if !self.options.auto_create_topic_enable || !model.is_inherited() {
             return None;
         }
-        let most = model.write_queues.min(self.options.default_topic_queue_nums);
+        let most = self.options.default_topic_queue_nums;
         let queues = u32::try_from(queues).unwrap_or(0).min(most).max(1);
         Some(TopicConfig::new(name, queues, model.perm & !PERM_INHERIT))
     }
@@ -238,8 +285,7 @@ impl Broker {
 
     /// The shard's topics with their version, as name servers are told of them.
     pub fn topic_table(&self) -> (DataVersion, Vec<TopicConfig>) {
-        let topics = self.topics.iter().map(|topic| topic.config.clone()).collect();
-        (self.topics_version, topics)
+        (self.topics_version, self.registered_topics())
     }
 
     /// Asks for the name servers to hear of this shard's topics.
@@ -250,7 +296,7 @@ impl Broker {
 
     /// All reachable name servers know the topics of `version`.
     pub fn on_published(&mut self, cx: &mut Context, version: DataVersion) {
-        self.published = self.published.max(version.counter);
+        self.published = self.published.max(age(version));
         self.answer_awaited(cx);
     }
 
@@ -283,52 +329,51 @@ impl Broker {
                 cx.arena.journal_clear_other();
             }
             Pending::Request(to) => cx.ok(to),
-            Pending::TopicRequest(to) => self.answer_when_published(cx, to),
-            Pending::DeleteTopic { to, name } => {
-                self.forget_topic(cx, &name);
+            Pending::TopicRequest(to) => self.answer_when_published(cx, to, String::new()),
+            Pending::DeleteTopic { to, slot, .. } => {
+                let topic = self.topics.remove_hidden(slot);
+                cx.store.remove_topic(topic.id);
+                self.journal_holds_deleted = true;
                 self.publish(cx);
-                self.answer_when_published(cx, to);
+                self.answer_when_published(cx, to, String::new());
             }
-            Pending::DeleteGroup { to, name, with_offsets } => {
+            Pending::DeleteGroup { to, name, offsets } => {
                 self.groups.remove(&name);
-                if with_offsets {
-                    self.offsets.remove_group(&name);
-                }
+                self.journal_holds_deleted |= !offsets.is_empty();
                 cx.ok(to);
             }
-            Pending::Options { to, options } => self.on_options_stored(cx, to, &options),
-            Pending::NewGroup => {}
+            Pending::Options { to, options, remark } => {
+                self.on_options_stored(cx, to, &options, remark);
+            }
+            Pending::PartOf { .. } | Pending::Unasked => {}
         }
     }
 
     fn on_not_stored(&mut self, cx: &mut Context, pending: Pending, why: &str) {
         tracing::error!(?pending, why, "metadata could not be stored");
+        if let Some(to) = pending.asker() {
+            cx.refuse(to, &Refusal::error(why));
+        }
         match pending {
             Pending::Offsets => {
                 self.saving_offsets = false;
                 self.offsets.mark_all_changed();
             }
-            Pending::Request(to)
-            | Pending::TopicRequest(to)
-            | Pending::DeleteTopic { to, .. }
-            | Pending::DeleteGroup { to, .. }
-            | Pending::Options { to, .. } => cx.refuse(to, &Refusal::error(why)),
-            Pending::NewGroup => {}
+            Pending::DeleteTopic { slot, offsets, .. } => {
+                self.topics.unhide(slot);
+                self.offsets.put_back(offsets);
+            }
+            Pending::DeleteGroup { offsets, .. } => self.offsets.put_back(offsets),
+            Pending::PartOf { last } => {
+                // The whole request has failed; its last part has nobody to answer then.
+                let part = self.pending.get_mut(&last);
+                let part = part.map(|part| std::mem::replace(part, Pending::Unasked));
+                if let Some(to) = part.and_then(|part| part.asker()) {
+                    cx.refuse(to, &Refusal::error(why));
+                }
+            }
+            _ => {}
         }
-    }
-
-    /// The topic is gone: its held pulls, queues and offsets go with it.
-    fn forget_topic(&mut self, cx: &mut Context, name: &str) {
-        let Some(slot) = self.topics.find(name) else { return };
-        for to in self.sends.take_to(slot) {
-            cx.refuse(to, &Refusal::no_topic(name));
-        }
-        let Some(topic) = self.topics.remove(name) else { return };
-        for queue in topic.opened() {
-            self.end_holds(cx, queue, name);
-        }
-        cx.store.remove_topic(topic.id);
-        self.offsets.remove_topic(name);
     }
 
     /// Makes a change durable; `pending` tells what follows.
@@ -337,6 +382,28 @@ impl Broker {
         self.pending.insert(token, pending);
         cx.effects.push(Effect::Persist { token, change });
     }
+
+    /// Makes the changes of one request durable; `answered` comes with the last of them.
+    pub(super) fn persist_all(
+        &mut self,
+        cx: &mut Context,
+        to: ReplyTo,
+        mut changes: Vec<MetaChange>,
+        answered: Pending,
+    ) {
+        let Some(final_change) = changes.pop() else { return cx.ok(to) };
+        let last = self.next_token + changes.len() as u64 + 1;
+        for change in changes {
+            self.persist(cx, change, Pending::PartOf { last });
+        }
+        self.persist(cx, final_change, answered);
+    }
+}
+
+/// Orders the versions of a shard's topics. Settings change what is shown of topics,
+/// and with it the time only.
+pub(super) fn age(version: DataVersion) -> (i64, i64) {
+    (version.counter, version.timestamp)
 }
 
 /// What a broker finds at start.
@@ -347,4 +414,6 @@ pub struct Restored {
     pub groups: Vec<GroupConfig>,
     pub group_version: DataVersion,
     pub offsets: Vec<Change>,
+    /// Broker options that were set while running.
+    pub options: Vec<(String, String)>,
 }

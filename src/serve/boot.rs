@@ -347,6 +347,8 @@ fn restored(metadata: ShardMetadata, journal: Vec<OffsetChange>) -> Restored {
         groups: metadata.groups.into_values().collect(),
         group_version: metadata.group_version,
         offsets: durable.chain(journal).collect(),
+        // The configuration has taken them over, unless a flag of this start overrules them.
+        options: Vec::new(),
     }
 }
 

@@ -85,6 +85,49 @@ pub struct ProducerConnection {
     pub connection_set: Vec<Connection>,
 }
 
+/// A producer, as 328 tells of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProducerInfo {
+    #[serde(deserialize_with = "or_default")]
+    pub client_id: String,
+    #[serde(deserialize_with = "or_default")]
+    pub language: String,
+    /// When its last heartbeat came, in milliseconds since 1970.
+    pub last_update_timestamp: i64,
+    #[serde(rename = "remoteIP", deserialize_with = "or_default")]
+    pub remote_ip: String,
+    #[serde(deserialize_with = "int32")]
+    pub version: i32,
+}
+
+/// The reply to 328: producers by group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProducerTable {
+    #[serde(deserialize_with = "or_default")]
+    pub data: BTreeMap<String, Vec<ProducerInfo>>,
+}
+
+impl ProducerTable {
+    /// Peers choose these keys freely: each is quoted, whatever it looks like.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("text keys, and memory takes all bytes")
+    }
+}
+
+/// The reply to 345: what a group wants of a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SubscriptionOf {
+    #[serde(deserialize_with = "or_default")]
+    pub group: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscription_data: Option<SubscriptionData>,
+    #[serde(deserialize_with = "or_default")]
+    pub topic: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{from_bytes, to_bytes};
@@ -102,6 +145,17 @@ mod tests {
         let odd = KvTable { table: BTreeMap::from([("{\"k".to_owned(), "v".to_owned())]) };
         assert_eq!(serde_json::from_slice::<KvTable>(&odd.to_bytes()).unwrap(), odd);
         assert_eq!(from_bytes::<KvTable>(br#"{"table":null}"#).unwrap(), KvTable::default());
+    }
+
+    #[test]
+    fn producers_stand_by_group_whatever_the_groups_are_called() {
+        let info = ProducerInfo { remote_ip: "10.0.0.1:5".to_owned(), ..ProducerInfo::default() };
+        let table = ProducerTable { data: BTreeMap::from([("{\"p".to_owned(), vec![info])]) };
+        let text = br#"{"data":{"{\"p":[{"clientId":"","language":"","lastUpdateTimestamp":0,"remoteIP":"10.0.0.1:5","version":0}]}}"#;
+        assert_eq!(table.to_bytes(), text);
+        let none =
+            SubscriptionOf { group: "g".to_owned(), topic: "T".to_owned(), ..Default::default() };
+        assert_eq!(to_bytes(&none), br#"{"group":"g","topic":"T"}"#);
     }
 
     #[test]
