@@ -37,7 +37,7 @@ impl Shards {
                     (0..count).map(|shard| registrar.published(shard)).collect();
                 tell.send((updaters, published)).unwrap();
                 stopping.wait_for(|stop| *stop).await.unwrap();
-                registrar.stop().await;
+                registrar.leave().await;
             });
         });
         let (updaters, published) = told.recv().unwrap();
