@@ -17,14 +17,13 @@ use super::context::{Cause, Context, Outcome, ReplyTo};
 use super::effect::Effect;
 use super::members::Member;
 use super::refusal::Refusal;
-use super::topics::age;
 
 /// A reply that leaves once the name servers know a version of the topics.
 #[derive(Clone, Debug)]
 pub(super) struct Awaited {
     to: ReplyTo,
     reply: Reply,
-    version: (i64, i64),
+    version: i64,
     deadline_us: u64,
 }
 
@@ -105,7 +104,7 @@ impl Broker {
     }
 
     fn await_published(&mut self, cx: &mut Context, to: ReplyTo, reply: Reply) {
-        let version = age(self.topics_version);
+        let version = self.topics_version.counter;
         let deadline_us = cx.now.mono_us + ROUTE_WAIT_US;
         self.awaited.push(Awaited { to, reply, version, deadline_us });
         self.answer_awaited(cx);

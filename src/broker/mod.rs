@@ -88,8 +88,10 @@ pub struct Broker {
     topics_version: DataVersion,
     groups_version: DataVersion,
     options_version: DataVersion,
-    /// The age of the version that all reachable name servers know.
-    published: (i64, i64),
+    /// The version that all reachable name servers know.
+    published: i64,
+    /// How often settings have changed what name servers are told, since the start.
+    shown_changes: i64,
     awaited: Vec<Awaited>,
     /// Connections whose heartbeat waits for its retry topics.
     routes_pending: HashSet<ConnId>,
@@ -140,7 +142,8 @@ impl Broker {
             topics_version: version,
             groups_version: version,
             options_version: version,
-            published: (0, 0),
+            published: 0,
+            shown_changes: 0,
             awaited: Vec::new(),
             routes_pending: HashSet::new(),
             next_opaque: 0,

@@ -70,10 +70,9 @@ impl Broker {
             self.persist(cx, MetaChange::PutTopic { config }, Pending::Unasked);
         }
         if options.iter().any(|(name, _)| SHOWN_IN_ROUTES.contains(&name.as_str())) {
-            // No topic has changed, but what is shown of them: name servers compare all
-            // of the version.
-            let timestamp = cx.now.unix_ms.max(self.topics_version.timestamp + 1);
-            self.topics_version.timestamp = timestamp;
+            // No topic has changed, but what is shown of them.
+            self.shown_changes += 1;
+            self.topics_version = next(self.topics_version, cx.now);
             self.publish(cx);
             self.answer_when_published(cx, to, remark);
         } else {

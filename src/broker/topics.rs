@@ -204,7 +204,7 @@ impl Pending {
 impl Broker {
     /// What the metadata held at start, and the system's own topics.
     pub fn restore(&mut self, metadata: Restored, store: &mut Store) {
-        self.topics_version = metadata.topic_version;
+        self.set_topics_version(metadata.topic_version);
         self.groups_version = metadata.group_version;
         for record in metadata.topics {
             self.install(record, store);
@@ -220,6 +220,13 @@ impl Broker {
             }
         }
         self.apply_options(&metadata.options, store);
+    }
+
+    /// The metadata's version of the topics, moved on by what settings have changed of
+    /// how they are shown since the start.
+    fn set_topics_version(&mut self, durable: DataVersion) {
+        let counter = durable.counter + self.shown_changes;
+        self.topics_version = DataVersion { counter, ..durable };
     }
 
     /// A topic as the metadata has it now.
@@ -267,7 +274,7 @@ impl Broker {
 
     /// A topic was created on all shards: this one takes it in.
     pub fn on_topic_made(&mut self, cx: &mut Context, made: TopicMade) {
-        self.topics_version = made.version;
+        self.set_topics_version(made.version);
         let topic = made.record.config.name.clone();
         self.install(made.record, cx.store);
         cx.effects.push(Effect::Installed { topic });
@@ -296,7 +303,7 @@ impl Broker {
 
     /// All reachable name servers know the topics of `version`.
     pub fn on_published(&mut self, cx: &mut Context, version: DataVersion) {
-        self.published = self.published.max(age(version));
+        self.published = self.published.max(version.counter);
         self.answer_awaited(cx);
     }
 
@@ -309,13 +316,13 @@ impl Broker {
         };
         match durable {
             Durable::Topic { record, version, changed } => {
-                self.topics_version = version;
+                self.set_topics_version(version);
                 self.install(record, cx.store);
                 if changed {
                     self.publish(cx);
                 }
             }
-            Durable::TopicDeleted { version } => self.topics_version = version,
+            Durable::TopicDeleted { version } => self.set_topics_version(version),
             Durable::Group { config, version } => {
                 self.groups_version = version;
                 self.groups.insert(config.name.clone(), config);
@@ -398,12 +405,6 @@ impl Broker {
         }
         self.persist(cx, final_change, answered);
     }
-}
-
-/// Orders the versions of a shard's topics. Settings change what is shown of topics,
-/// and with it the time only.
-pub(super) fn age(version: DataVersion) -> (i64, i64) {
-    (version.counter, version.timestamp)
 }
 
 /// What a broker finds at start.
