@@ -6,6 +6,7 @@
 //! its body stays where it was received.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use crate::base::limits::{PROPERTIES_BYTES_MAX, TURN_BYTES_MAX};
 use crate::base::memory::Span;
@@ -55,6 +56,8 @@ struct Admitted {
     queue: u32,
     first: u32,
     count: u32,
+    /// Of its records, as they will be stored.
+    bytes: usize,
     uniq: Text,
     level: AckLevel,
 }
@@ -172,10 +175,19 @@ impl Broker {
         } else {
             self.admit_single(&send, template)
         };
+        let bytes = self.sends.bytes - mark.bytes;
+        let max = cx.store.batch_bytes_max();
+        let admitted = admitted.and_then(|admitted| match bytes as u64 <= max {
+            true => Ok(admitted),
+            false => Err(Refusal::illegal(format!(
+                "the message is illegal: it takes {bytes} bytes of the CommitLog at once, \
+                 {max} are allowed"
+            ))),
+        });
         match admitted {
             Ok((uniq, level)) => {
                 let (first, count) = self.sends.since(mark);
-                let admitted = Admitted { to, place, queue, first, count, uniq, level };
+                let admitted = Admitted { to, place, queue, first, count, bytes, uniq, level };
                 self.sends.requests.push(admitted);
                 Ok(Outcome::Done)
             }
@@ -288,34 +300,41 @@ impl Broker {
     }
 
     /// Appends the turn's messages and answers those whose level is reached. False if
-    /// the log takes none now: they stay until `take_unappended`.
+    /// the log takes no more now: the rest stays until `take_unappended`.
     pub(super) fn append_sends(&mut self, cx: &mut Context) -> bool {
-        if self.sends.records.is_empty() {
-            return true;
-        }
-        let bytes = self.sends.bytes as u64;
-        match cx.store.begin_batch(bytes, cx.now, cx.arena) {
-            Ok(()) => {}
-            Err(why) if why.passes() => return false,
-            Err(why) => {
-                let refusal = Refusal::no_room(&why);
-                for admitted in self.sends.requests.drain(..) {
-                    cx.refuse(admitted.to, &refusal);
+        let max = cx.store.batch_bytes_max();
+        let mut from = 0;
+        while from < self.sends.requests.len() {
+            let (to, bytes) = self.sends.next_batch(from, max);
+            match cx.store.begin_batch(bytes, cx.now, cx.arena) {
+                Ok(()) => {}
+                Err(why) if why.passes() => {
+                    self.sends.requests.drain(..from);
+                    return false;
                 }
-                self.sends.clear();
-                return true;
+                Err(why) => {
+                    let refusal = Refusal::no_room(&why);
+                    for admitted in self.sends.requests.drain(from..) {
+                        cx.refuse(admitted.to, &refusal);
+                    }
+                    break;
+                }
             }
+            self.append_records(cx, from..to);
+            cx.store.end_batch(cx.arena);
+            self.answer_sends(cx, from..to);
+            from = to;
         }
-        self.append_records(cx);
-        cx.store.end_batch(cx.arena);
-        self.answer_sends(cx);
         self.sends.clear();
         true
     }
 
-    fn append_records(&mut self, cx: &mut Context) {
+    /// Appends the records of these requests, which are a batch.
+    fn append_records(&mut self, cx: &mut Context, requests: Range<usize>) {
         let sends = &mut self.sends;
-        sends.order.extend(0..sends.records.len() as u32);
+        let (first, last) = (sends.requests[requests.start], sends.requests[requests.end - 1]);
+        sends.order.clear();
+        sends.order.extend(first.first..last.first + last.count);
         let records = &sends.records;
         // The index makes equal queues keep their order, without the memory that a
         // stable sort would allocate.
@@ -343,10 +362,9 @@ impl Broker {
         }
     }
 
-    fn answer_sends(&mut self, cx: &mut Context) {
+    fn answer_sends(&mut self, cx: &mut Context, answered: Range<usize>) {
         let mut from = self.replier();
-        let mut requests = std::mem::take(&mut self.sends.requests);
-        for admitted in requests.drain(..) {
+        for admitted in &self.sends.requests[answered] {
             let first = admitted.first as usize;
             let stored = &self.sends.stored[first..first + admitted.count as usize];
             let data = &mut self.sends.data;
@@ -370,7 +388,6 @@ impl Broker {
             cx.store.demand(admitted.level);
             self.sends.deferred.push(admitted.level, end, cx.now.mono_us, reply, data);
         }
-        self.sends.requests = requests;
         self.sends.ids = from.ids;
     }
 
@@ -459,6 +476,20 @@ impl Sends {
     /// First and number of the records since `mark`.
     fn since(&self, mark: Mark) -> (u32, u32) {
         (mark.records as u32, (self.records.len() - mark.records) as u32)
+    }
+
+    /// The end of the batch that begins with request `from`, and its bytes: at least
+    /// one request, and no more of them than fit into `max`.
+    fn next_batch(&self, from: usize, max: u64) -> (usize, u64) {
+        let mut bytes = 0;
+        for (to, admitted) in self.requests.iter().enumerate().skip(from) {
+            let longer = bytes + admitted.bytes as u64;
+            if longer > max && to > from {
+                return (to, bytes);
+            }
+            bytes = longer;
+        }
+        (self.requests.len(), bytes)
     }
 
     /// A request was refused after some of its records were noted.
