@@ -47,6 +47,8 @@ pub struct Store {
     intents: Vec<Intent>,
     /// The log's lowest offset: what is before it has expired.
     log_min: LogOffset,
+    /// The index's active run ends here at the latest.
+    run_end: LogOffset,
     /// Records whose body did not match its checksum when it was read.
     damaged: u64,
     /// The index was rolled for a clean stop.
@@ -72,6 +74,7 @@ impl Store {
         arena: &dyn Arena,
     ) -> Self {
         Self {
+            run_end: log.geometry().end(index.dispatched()),
             pins: Pins::new(arena.size()),
             blocks: Blocks::new(arena.slots(), arena.slot_bytes()),
             log,
@@ -153,6 +156,12 @@ impl Store {
             return Err(NoRoom::ArenaFull);
         }
         self.log.begin_batch(bytes, now, arena);
+        let at = self.log.watermarks().appended();
+        if self.run_end <= at {
+            // A run ends with its segment, so that it expires with it.
+            self.index.roll(self.log.geometry().base(at));
+            self.run_end = self.log.geometry().end(at);
+        }
         Ok(())
     }
 
