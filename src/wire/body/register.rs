@@ -72,7 +72,8 @@ fn parse_topic(text: &[u8]) -> Result<TopicConfig, BodyError> {
         return Err(wrong());
     };
     let number = |text: &str| text.parse().map_err(|_| wrong());
-    let attributes = attributes.first().map(|json| from_bytes(json.as_bytes())).transpose()?;
+    // Empty where a broker has none; what does not parse is passed over, as in Java.
+    let attributes = attributes.first().and_then(|json| from_bytes(json.as_bytes()).ok());
     Ok(TopicConfig {
         name: name.to_owned(),
         read_queues: number(reads)?,
@@ -145,7 +146,7 @@ mod tests {
         let mut plain = part(r#"{"counter":7,"stateVersion":0,"timestamp":5}"#);
         plain.extend_from_slice(&2_i32.to_be_bytes());
         plain.extend(part(r#"T1 4 8 6 SINGLE_TAG {"+message.type":"NORMAL x"}"#));
-        plain.extend(part("T2 1 1 7 MULTI_TAG"));
+        plain.extend(part("T2 1 1 7 MULTI_TAG "));
         plain.extend(part(r#"["f:1"]"#));
         if mappings {
             plain.extend_from_slice(&1_i32.to_be_bytes());
