@@ -31,7 +31,7 @@ impl Shards {
         let thread = thread::spawn(move || {
             tokio_uring::start(async move {
                 let count = registrations.len();
-                let registrar = Registrar::start(&name_servers, registrations);
+                let mut registrar = Registrar::start(&name_servers, registrations);
                 let updaters: Vec<_> = (0..count).map(|shard| registrar.updater(shard)).collect();
                 let published: Vec<_> =
                     (0..count).map(|shard| registrar.published(shard)).collect();

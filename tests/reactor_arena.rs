@@ -6,9 +6,9 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use reactor_common::*;
 use ringmq::base::LogOffset;
-use ringmq::base::memory::LogRing;
+use ringmq::base::memory::{JournalFull, LogRing};
 use ringmq::reactor::{
-    Arena, ArenaError, ArenaIdentity, ArenaPlace, ArenaSizes, JournalFull, OldArena, Pages, boot_id,
+    Arena, ArenaError, ArenaIdentity, ArenaPlace, ArenaSizes, OldArena, Pages, boot_id,
 };
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
