@@ -9,10 +9,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use namesrv_common::{Frame, Peer};
+use ringmq::base::metadata::DataVersion;
 use ringmq::base::topic::TopicConfig;
 use ringmq::control::name_server::NameServerService;
 use ringmq::control::registration::{Published, Registrar, Registration, Updater};
-use ringmq::namesrv::{DataVersion, Options};
+use ringmq::namesrv::Options;
 use tokio::sync::watch;
 
 /// Shards that register, on a control thread of their own.

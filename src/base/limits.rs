@@ -158,9 +158,6 @@ pub const NAMESRV_ROWS_MAX: usize = 1 << 20;
 /// Filter servers of one broker.
 pub const NAMESRV_FILTER_SERVERS_MAX: usize = 64;
 
-/// A compressed registration, inflated; beyond it the registration is refused.
-pub const NAMESRV_REGISTRATION_BYTES_MAX: usize = 64 * 1024 * 1024;
-
 /// Values kept at the name server: namespaces, values, the text of a namespace or key,
 /// of a value, and of all together. What goes beyond is refused.
 pub const NAMESRV_NAMESPACES_MAX: usize = 1024;

@@ -20,8 +20,8 @@ use tokio::time::timeout;
 
 use super::frames::Budget;
 use crate::base::limits::REGISTRATION_BUFFER_BYTES_MAX;
+use crate::base::metadata::DataVersion;
 use crate::base::topic::TopicConfig;
-use crate::namesrv::DataVersion;
 use link::Link;
 
 /// What a name server is told of one shard.

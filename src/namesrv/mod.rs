@@ -12,29 +12,29 @@
 //! sent, `restore` brings it back.
 
 mod answer;
-mod json;
+mod bodies;
 mod options;
 mod register;
-mod relaxed;
 mod routes;
+mod topics;
 mod values;
 
 use std::mem;
 
 pub use options::Options;
-pub use crate::base::metadata::DataVersion;
 pub use values::ValueChange;
 
 use crate::base::Now;
 use crate::wire::Request;
+use crate::wire::body::to_bytes;
 use crate::wire::code::{request as asked, response};
 use crate::wire::headers::namesrv::{
     BrokerNameOf, BrokerOf, ClusterOf, DeleteTopic, GetRoute, KeyOf, NamespaceOf, PutKv,
     RegisterBroker,
 };
 use answer::{Answer, Handled, Refusal, reply};
-use json::Form;
 use routes::{Member, RouteTable};
+use topics::{Queues, READ, Row, WRITE};
 use values::ValueTable;
 
 /// A connection, by a number that its owner never uses twice.
@@ -43,8 +43,6 @@ pub struct ConnId(pub u64);
 
 /// The namespace whose values say how many queues of an ordered topic each broker has.
 const ORDER_NAMESPACE: &str = "ORDER_TOPIC_CONFIG";
-/// Clients from 4.9.4 on read quoted numeric keys.
-const STANDARD_JSON_SINCE: i32 = 401;
 
 pub struct NameServer {
     routes: RouteTable,
@@ -122,13 +120,13 @@ impl NameServer {
             asked::BROKER_HEARTBEAT => self.broker_heartbeat(request, now),
             asked::GET_BROKER_MEMBER_GROUP => self.member_group(request),
             asked::GET_ROUTEINFO_BY_TOPIC => self.route(request, now),
-            asked::GET_BROKER_CLUSTER_INFO => Ok(Answer::body(json::cluster_info(&self.routes))),
+            asked::GET_BROKER_CLUSTER_INFO => Ok(Answer::body(bodies::cluster_info(&self.routes))),
             asked::WIPE_WRITE_PERM_OF_BROKER => self.wipe_write_permission(request),
             asked::ADD_WRITE_PERM_OF_BROKER => self.add_write_permission(request),
             asked::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => self.all_topics(),
             asked::GET_TOPICS_BY_CLUSTER => self.topics_of_cluster(request),
             asked::GET_SYSTEM_TOPIC_LIST_FROM_NS => {
-                Ok(Answer::body(json::system_topics(&self.routes)))
+                Ok(Answer::body(bodies::system_topics(&self.routes)))
             }
             asked::GET_UNIT_TOPIC_LIST => self.topics_with(|row| row.is_unit()),
             asked::GET_HAS_UNIT_SUB_TOPIC_LIST => self.topics_with(|row| row.has_unit_sub()),
@@ -179,13 +177,13 @@ impl NameServer {
             let remark = format!("no namespace {namespace}");
             return Err(Refusal::new(response::QUERY_NOT_FOUND, remark));
         };
-        Ok(Answer::body(json::value_table(values)))
+        Ok(Answer::body(bodies::value_table(values)))
     }
 
     fn register_broker(&mut self, conn: ConnId, request: &Request<'_>, now: Now) -> Handled {
         let header = RegisterBroker::decode(&request.ext)?;
         register::check_crc(request.body, header.body_crc32)?;
-        let table = register::read_body(request, header.compressed, now)?;
+        let offered = register::read_body(request, header.compressed)?;
         let cluster = header.cluster_name.text();
         let broker = header.broker_name.text();
         let addr = header.broker_addr.text();
@@ -202,7 +200,7 @@ impl NameServer {
             timeout_ms: header.heartbeat_timeout_millis,
         };
         let delete_absent = self.options.delete_topic_with_broker_registration;
-        let primary = self.routes.register(&member, table, delete_absent, conn, now)?;
+        let primary = self.routes.register(&member, offered, delete_absent, conn, now)?;
         let mut answer = Answer::done();
         if let Some(primary) = primary {
             answer = answer.maybe_field("haServerAddr", primary.ha_addr.as_deref());
@@ -211,7 +209,7 @@ impl NameServer {
         if self.options.return_order_topic_config_to_broker
             && let Some(orders) = self.values.namespace(ORDER_NAMESPACE)
         {
-            answer = answer.with_body(json::value_table(orders));
+            answer = answer.with_body(bodies::value_table(orders));
         }
         Ok(answer)
     }
@@ -229,7 +227,7 @@ impl NameServer {
         let changed = known.is_none() || known != asked;
         let answer = Answer::done().field("changed", if changed { "true" } else { "false" });
         Ok(match known {
-            Some(version) => answer.with_body(json::data_version(version)),
+            Some(version) => answer.with_body(to_bytes(&version)),
             None => answer,
         })
     }
@@ -244,7 +242,7 @@ impl NameServer {
     fn member_group(&self, request: &Request<'_>) -> Handled {
         let cluster = request.ext.need("clusterName")?.text();
         let broker = request.ext.need("brokerName")?.text();
-        Ok(Answer::body(json::member_group(&self.routes, &cluster, &broker)))
+        Ok(Answer::body(bodies::member_group(&self.routes, &cluster, &broker)))
     }
 
     fn route(&self, request: &Request<'_>, now: Now) -> Handled {
@@ -265,38 +263,40 @@ impl NameServer {
             true => self.values.get(ORDER_NAMESPACE, &topic),
             false => None,
         };
-        let standard = request.version >= STANDARD_JSON_SINCE || header.accept_standard_json_only;
-        let form = if standard { Form::Standard } else { Form::Legacy };
-        Ok(Answer::body(json::route(&route, order, form)))
+        let body = bodies::route(&route, order);
+        let standard_only = header.accept_standard_json_only;
+        Ok(Answer::body(body.to_bytes_for(request.version, standard_only)))
     }
 
     fn wipe_write_permission(&mut self, request: &Request<'_>) -> Handled {
         let broker = BrokerNameOf::decode(&request.ext)?.broker_name.text();
-        let count = self.routes.change_permissions(&broker, |perm| perm & !routes::PERM_WRITE);
+        let count = self.routes.change_permissions(&broker, |perm| perm & !WRITE);
         Ok(Answer::done().field("wipeTopicCount", &count.to_string()))
     }
 
     fn add_write_permission(&mut self, request: &Request<'_>) -> Handled {
         let broker = BrokerNameOf::decode(&request.ext)?.broker_name.text();
-        let read_write = routes::PERM_READ | routes::PERM_WRITE;
+        let read_write = READ | WRITE;
         let count = self.routes.change_permissions(&broker, |_| read_write);
         Ok(Answer::done().field("addTopicCount", &count.to_string()))
     }
 
     fn all_topics(&self) -> Handled {
         self.options.check_enabled(self.options.enable_all_topic_list, "enableAllTopicList")?;
-        Ok(Answer::body(json::topic_list(self.routes.topics(), None)))
+        Ok(Answer::body(bodies::topic_list(self.routes.topics().names())))
     }
 
     fn topics_of_cluster(&self, request: &Request<'_>) -> Handled {
         self.options.check_enabled(self.options.enable_topic_list, "enableTopicList")?;
         let cluster = ClusterOf::decode(&request.ext)?.cluster.text();
-        Ok(Answer::body(json::topic_list(self.routes.topics_of_cluster(&cluster), None)))
+        Ok(Answer::body(bodies::topic_list(self.routes.topics_of_cluster(&cluster))))
     }
 
-    fn topics_with(&self, wanted: impl Fn(&routes::Queues) -> bool) -> Handled {
+    /// Topics whose first row is `wanted`.
+    fn topics_with(&self, wanted: impl Fn(&Queues) -> bool) -> Handled {
         self.options.check_enabled(self.options.enable_topic_list, "enableTopicList")?;
-        Ok(Answer::body(json::topic_list(self.routes.topics_with(wanted), None)))
+        let first = |rows: &[Row]| rows.first().is_some_and(|row| wanted(&row.queues));
+        Ok(Answer::body(bodies::topic_list(self.routes.topics().names_where(first))))
     }
 
     fn delete_topic(&mut self, request: &Request<'_>) -> Handled {

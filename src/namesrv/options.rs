@@ -2,6 +2,7 @@
 //! those that act are here; others are accepted and have no effect, as in Apache's.
 
 use super::answer::Refusal;
+use crate::wire::body::properties;
 use crate::wire::code::response;
 
 /// The namespace under which `take_changes` tells of options.
@@ -42,8 +43,8 @@ macro_rules! options {
 
             /// All options as a properties text.
             pub(super) fn text(&self) -> String {
-                let lines = [$(format!("{}={}\n", $name, self.$field)),*];
-                lines.concat()
+                let values = [$(($name, self.$field.to_string())),*];
+                properties::format(values.iter().map(|(name, value)| (*name, value.as_str())))
             }
         }
     };
@@ -69,17 +70,17 @@ impl Options {
     pub(super) fn update(&mut self, body: &[u8]) -> Result<Vec<(String, String)>, Refusal> {
         let text =
             str::from_utf8(body).map_err(|_| Refusal::malformed("the properties are not UTF-8"))?;
-        let pairs: Vec<_> = text.lines().filter_map(pair).collect();
-        if let Some((name, _)) = pairs.iter().find(|(name, _)| FORBIDDEN.contains(name)) {
+        let pairs = properties::parse(text);
+        if let Some((name, _)) = pairs.iter().find(|(name, _)| FORBIDDEN.contains(&name.as_str())) {
             let remark = format!("{name} cannot be changed while running");
             return Err(Refusal::new(response::NO_PERMISSION, remark));
         }
         let mut next = self.clone();
         let mut set = Vec::new();
         for (name, value) in pairs {
-            if let Some(outcome) = next.set(name, value) {
+            if let Some(outcome) = next.set(&name, &value) {
                 outcome?;
-                set.push((name.to_owned(), value.to_owned()));
+                set.push((name, value));
             }
         }
         *self = next;
@@ -92,16 +93,6 @@ impl Options {
             false => Err(Refusal::malformed(format_args!("disabled by {name}=false"))),
         }
     }
-}
-
-/// Name and value of a line; comments and lines without a separator are none.
-fn pair(line: &str) -> Option<(&str, &str)> {
-    let line = line.trim();
-    if line.starts_with(['#', '!']) {
-        return None;
-    }
-    let (name, value) = line.split_once(['=', ':'])?;
-    Some((name.trim(), value.trim()))
 }
 
 #[cfg(test)]

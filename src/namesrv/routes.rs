@@ -1,27 +1,22 @@
-//! The route table: topics with their queues on each broker, the addresses of each
-//! broker's members, and who was heard of when.
+//! The route table: the addresses of each broker's members, who was heard of when,
+//! and with `topics` who has which queues.
 //!
 //! Whoever has an address here has an entry in `live`, so the bound on `live` bounds
 //! brokers, addresses and clusters too.
 
-use crate::base::metadata::DataVersion;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::ConnId;
 use super::answer::Refusal;
+use super::topics::{Queues, Row, Topics, WRITE};
 use crate::base::Now;
 use crate::base::limits::{
     NAMESRV_BROKERS_MAX, NAMESRV_FILTER_SERVERS_MAX, NAMESRV_NAME_BYTES_MAX, NAMESRV_ROWS_MAX,
 };
+use crate::base::metadata::DataVersion;
 
-pub(super) const PERM_READ: i32 = 4;
-pub(super) const PERM_WRITE: i32 = 2;
-const FLAG_UNIT: i32 = 1;
-const FLAG_UNIT_SUB: i32 = 2;
 /// The member that takes writes.
 const PRIMARY: i64 = 0;
 /// Silence after which a broker is dropped, unless it asked for another.
@@ -31,27 +26,11 @@ const MEMBER_TOPIC_PREFIX: &str = "rmq_sys_SYNC_BROKER_MEMBER_";
 
 #[derive(Default)]
 pub(super) struct RouteTable {
-    /// Rows are in order of their brokers' names.
-    topics: BTreeMap<Box<str>, Vec<Row>>,
-    rows: usize,
+    topics: Topics,
     brokers: BTreeMap<Arc<str>, Broker>,
     clusters: BTreeMap<Box<str>, BTreeSet<Arc<str>>>,
     /// By cluster and address.
     live: BTreeMap<(String, String), Live>,
-}
-
-/// A topic's queues on one broker.
-pub(super) struct Row {
-    pub broker: Arc<str>,
-    pub queues: Queues,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Queues {
-    pub read: i32,
-    pub write: i32,
-    pub perm: i32,
-    pub sys_flag: i32,
 }
 
 /// The members that share a broker's name.
@@ -86,7 +65,7 @@ pub(super) struct Member<'a> {
 }
 
 /// What a broker registers.
-pub(super) struct TopicTable {
+pub(super) struct Offered {
     pub version: DataVersion,
     pub topics: Vec<(String, Queues)>,
     /// `None`: as before.
@@ -117,18 +96,18 @@ impl RouteTable {
     pub fn register(
         &mut self,
         member: &Member<'_>,
-        table: TopicTable,
+        offered: Offered,
         delete_absent: bool,
         conn: ConnId,
         now: Now,
     ) -> Result<Option<Primary>, Refusal> {
-        self.check(member, &table)?;
-        if self.is_overruled(member, table.version) {
+        self.check(member, &offered)?;
+        if self.is_overruled(member, offered.version) {
             self.live.remove(&key(member.cluster, member.addr));
             return Ok(None);
         }
         let known = self.live.get(&key(member.cluster, member.addr));
-        let version_changed = known.is_none_or(|live| live.version != table.version);
+        let version_changed = known.is_none_or(|live| live.version != offered.version);
         if known.is_some_and(|live| *live.broker != *member.broker) {
             // The same address under another name: the old name is gone.
             self.unregister(member.cluster, member.addr);
@@ -142,50 +121,54 @@ impl RouteTable {
         if member.id == PRIMARY || speaks_as_replica {
             let wipe_write = speaks_as_replica && broker.acting_master;
             if delete_absent {
-                self.delete_absent(&name, &table.topics);
+                self.delete_absent(&name, &offered.topics);
             }
-            for (topic, queues) in &table.topics {
+            for (topic, queues) in &offered.topics {
                 let mut queues = *queues;
                 if wipe_write {
-                    queues.perm &= !PERM_WRITE;
+                    queues.perm &= !WRITE;
                 }
-                self.take_row(topic, &name, queues, is_first || version_changed);
+                self.topics.take(topic, &name, queues, is_first || version_changed);
             }
         }
-        self.enliven(member, name, table, conn, now);
+        self.enliven(member, name, offered, conn, now);
         Ok(self.primary_of(member))
     }
 
     /// Names and table sizes meet their bounds before anything is changed.
-    fn check(&self, member: &Member<'_>, table: &TopicTable) -> Result<(), Refusal> {
+    fn check(&self, member: &Member<'_>, offered: &Offered) -> Result<(), Refusal> {
         let optional = [member.ha_addr, member.zone].into_iter().flatten();
-        let filters = table.filter_servers.iter().flatten().map(String::as_str);
-        let topics = table.topics.iter().map(|(topic, _)| topic.as_str());
+        let filters = offered.filter_servers.iter().flatten().map(String::as_str);
+        let topics = offered.topics.iter().map(|(topic, _)| topic.as_str());
         let names = [member.cluster, member.broker, member.addr].into_iter();
         if names.clone().any(str::is_empty) {
             return Err(Refusal::malformed(
                 "clusterName, brokerName and brokerAddr must not be empty",
             ));
         }
+        if names.clone().any(|name| name.starts_with('{')) {
+            // Where names are keys, replies would no longer parse.
+            return Err(Refusal::malformed("names and addresses must not begin with {"));
+        }
         let longest = names.chain(optional).chain(filters).chain(topics).map(str::len).max();
         if longest > Some(NAMESRV_NAME_BYTES_MAX) {
             return Err(Refusal::over("bytes of a name or address", NAMESRV_NAME_BYTES_MAX));
         }
-        if table.filter_servers.as_ref().map_or(0, Vec::len) > NAMESRV_FILTER_SERVERS_MAX {
+        if offered.filter_servers.as_ref().map_or(0, Vec::len) > NAMESRV_FILTER_SERVERS_MAX {
             return Err(Refusal::over("filter servers", NAMESRV_FILTER_SERVERS_MAX));
         }
         let is_live = self.live.contains_key(&key(member.cluster, member.addr));
         if !is_live && self.live.len() >= NAMESRV_BROKERS_MAX {
             return Err(Refusal::over("brokers", NAMESRV_BROKERS_MAX));
         }
-        let has_row = |topic: &str| self.row(topic, member.broker).is_some();
-        let added = table.topics.iter().filter(|(topic, _)| !has_row(topic)).count();
-        if self.rows + added > NAMESRV_ROWS_MAX {
+        let is_new = |topic: &str| !self.topics.has(topic, member.broker);
+        let added = offered.topics.iter().filter(|(topic, _)| is_new(topic)).count();
+        if self.topics.row_count() + added > NAMESRV_ROWS_MAX {
             return Err(Refusal::over("topics of all brokers", NAMESRV_ROWS_MAX));
         }
         let known = self.brokers.get(member.broker);
         let knows_id = known.is_some_and(|broker| broker.addrs.contains_key(&member.id));
-        if !knows_id && table.topics.len() == 1 {
+        if !knows_id && offered.topics.len() == 1 {
             return Err(Refusal::malformed(
                 "a broker registers its whole table first, single topics later",
             ));
@@ -227,30 +210,14 @@ impl RouteTable {
 
     fn delete_absent(&mut self, broker: &str, topics: &[(String, Queues)]) {
         let present: BTreeSet<&str> = topics.iter().map(|(topic, _)| topic.as_str()).collect();
-        self.remove_rows(|topic, row| *row.broker == *broker && !present.contains(topic));
-    }
-
-    /// Takes a row over if it is new or `replace` says so.
-    fn take_row(&mut self, topic: &str, broker: &Arc<str>, queues: Queues, replace: bool) {
-        if !self.topics.contains_key(topic) {
-            self.topics.insert(topic.into(), Vec::new());
-        }
-        let rows = self.topics.get_mut(topic).expect("made above");
-        match rows.binary_search_by(|row| row.broker.cmp(broker)) {
-            Ok(at) if replace => rows[at].queues = queues,
-            Ok(_) => {}
-            Err(at) => {
-                rows.insert(at, Row { broker: Arc::clone(broker), queues });
-                self.rows += 1;
-            }
-        }
+        self.topics.remove(|topic, row| *row.broker == *broker && !present.contains(topic));
     }
 
     fn enliven(
         &mut self,
         member: &Member<'_>,
         broker: Arc<str>,
-        table: TopicTable,
+        offered: Offered,
         conn: ConnId,
         now: Now,
     ) {
@@ -258,12 +225,12 @@ impl RouteTable {
         let ha_addr = member.ha_addr.map(str::to_owned);
         let old = self.live.remove(&key(member.cluster, member.addr));
         let kept = || old.map(|live| live.filter_servers).unwrap_or_default();
-        let filter_servers = table.filter_servers.unwrap_or_else(kept);
+        let filter_servers = offered.filter_servers.unwrap_or_else(kept);
         let live = Live {
             broker,
             heard_us: now.mono_us,
             timeout_ms,
-            version: table.version,
+            version: offered.version,
             conn,
             ha_addr,
             filter_servers,
@@ -299,9 +266,9 @@ impl RouteTable {
                 names.remove(&name);
                 !names.is_empty()
             });
-            self.remove_rows(|_, row| row.broker == name);
+            self.topics.remove(|_, row| row.broker == name);
         } else if broker.acting_master && !broker.addrs.contains_key(&PRIMARY) {
-            self.change_permissions(&name, |perm| perm & !PERM_WRITE);
+            self.topics.change_permissions(&name, |perm| perm & !WRITE);
         }
     }
 
@@ -332,31 +299,16 @@ impl RouteTable {
         found.into_iter().map(drop).collect()
     }
 
-    /// Changes the permissions of all rows of a broker; how many there are.
+    /// Changes the permissions of all topics of a broker; how many there are.
     pub fn change_permissions(&mut self, broker: &str, change: impl Fn(i32) -> i32) -> usize {
-        let mut count = 0;
-        for rows in self.topics.values_mut() {
-            for row in rows.iter_mut().filter(|row| *row.broker == *broker) {
-                row.queues.perm = change(row.queues.perm);
-                count += 1;
-            }
-        }
-        count
+        self.topics.change_permissions(broker, change)
     }
 
     /// Forgets a topic, everywhere or on the brokers of one cluster.
     pub fn delete_topic(&mut self, topic: &str, cluster: Option<&str>) {
-        let Some(rows) = self.topics.get_mut(topic) else { return };
-        let before = rows.len();
-        match cluster.map(|cluster| self.clusters.get(cluster)) {
-            None => rows.clear(),
-            Some(None) => {}
-            Some(Some(names)) => rows.retain(|row| !names.contains(&row.broker)),
-        }
-        self.rows -= before - rows.len();
-        if rows.is_empty() {
-            self.topics.remove(topic);
-        }
+        let none = BTreeSet::new();
+        let brokers = cluster.map(|cluster| self.clusters.get(cluster).unwrap_or(&none));
+        self.topics.delete(topic, brokers);
     }
 
     /// Sets rows of a topic by hand; none if one of the brokers is not known.
@@ -364,38 +316,21 @@ impl RouteTable {
         if topic.is_empty() || topic.len() > NAMESRV_NAME_BYTES_MAX {
             return Err(Refusal::over("bytes of a topic's name", NAMESRV_NAME_BYTES_MAX));
         }
-        if self.rows + rows.len() > NAMESRV_ROWS_MAX {
+        if self.topics.row_count() + rows.len() > NAMESRV_ROWS_MAX {
             return Err(Refusal::over("topics of all brokers", NAMESRV_ROWS_MAX));
         }
         if rows.iter().all(|(broker, _)| self.brokers.contains_key(broker.as_str())) {
             for (broker, queues) in rows {
                 let name = self.broker_name(broker);
-                self.take_row(topic, &name, *queues, true);
+                self.topics.take(topic, &name, *queues, true);
             }
         }
         Ok(())
     }
 
-    fn remove_rows(&mut self, gone: impl Fn(&str, &Row) -> bool) {
-        let mut removed = 0;
-        self.topics.retain(|topic, rows| {
-            let before = rows.len();
-            rows.retain(|row| !gone(topic, row));
-            removed += before - rows.len();
-            !rows.is_empty()
-        });
-        self.rows -= removed;
-    }
-
-    fn row(&self, topic: &str, broker: &str) -> Option<&Row> {
-        let rows = self.topics.get(topic)?;
-        let at = rows.binary_search_by(|row| (*row.broker).cmp(broker)).ok()?;
-        Some(&rows[at])
-    }
-
     /// What a client learns of a topic; `None` if no broker has it.
     pub fn route(&self, topic: &str, support_acting: bool) -> Option<Route<'_>> {
-        let rows = self.topics.get(topic)?;
+        let rows = self.topics.rows_of(topic);
         let acting = support_acting && !topic.starts_with(MEMBER_TOPIC_PREFIX);
         let mut route = Route {
             brokers: Vec::with_capacity(rows.len()),
@@ -433,32 +368,14 @@ impl RouteTable {
         self.clusters.iter().map(|(cluster, names)| (&**cluster, names.iter().map(|name| &**name)))
     }
 
-    pub fn topics(&self) -> impl Iterator<Item = &str> {
-        self.topics.keys().map(|topic| &**topic)
+    pub fn topics(&self) -> &Topics {
+        &self.topics
     }
 
     pub fn topics_of_cluster(&self, cluster: &str) -> impl Iterator<Item = &str> {
         let names = self.clusters.get(cluster);
         let here = move |row: &Row| names.is_some_and(|names| names.contains(&row.broker));
-        let found = self.topics.iter().filter(move |(_, rows)| rows.iter().any(here));
-        found.map(|(topic, _)| &**topic)
-    }
-
-    /// Topics whose first row is `wanted`.
-    pub fn topics_with(&self, wanted: impl Fn(&Queues) -> bool) -> impl Iterator<Item = &str> {
-        let first = move |rows: &[Row]| rows.first().is_some_and(|row| wanted(&row.queues));
-        let found = self.topics.iter().filter(move |(_, rows)| first(rows));
-        found.map(|(topic, _)| &**topic)
-    }
-}
-
-impl Queues {
-    pub fn is_unit(&self) -> bool {
-        self.sys_flag & FLAG_UNIT != 0
-    }
-
-    pub fn has_unit_sub(&self) -> bool {
-        self.sys_flag & FLAG_UNIT_SUB != 0
+        self.topics.names_where(move |rows| rows.iter().any(here))
     }
 }
 
@@ -475,7 +392,5 @@ fn key(cluster: &str, addr: &str) -> (String, String) {
 
 /// A broker without primary, whose replicas may act as one, and whose rows show that.
 fn needs_acting_primary(broker: &Broker, row: &Row) -> bool {
-    broker.acting_master
-        && !broker.addrs.contains_key(&PRIMARY)
-        && row.queues.perm & PERM_WRITE == 0
+    broker.acting_master && !broker.addrs.contains_key(&PRIMARY) && !row.queues.is_writable()
 }

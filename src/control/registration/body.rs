@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::Registration;
 use crate::base::limits::REGISTRATION_TOPICS_MAX;
+use crate::base::metadata::DataVersion;
 use crate::base::topic::TopicConfig;
-use crate::namesrv::DataVersion;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -92,9 +92,9 @@ mod tests {
             "{\"filterServerList\":[],\"topicConfigSerializeWrapper\":{\
              \"dataVersion\":{\"counter\":3,\"stateVersion\":0,\"timestamp\":1000},\
              \"mappingDataVersion\":{\"counter\":0,\"stateVersion\":0,\"timestamp\":0},\
-             \"topicConfigTable\":{\"t0\":{\"topicName\":\"t0\",\"readQueueNums\":4,\
-             \"writeQueueNums\":4,\"perm\":6,\"topicFilterType\":\"SINGLE_TAG\",\
-             \"topicSysFlag\":0,\"order\":false,\"attributes\":{}}},\
+             \"topicConfigTable\":{\"t0\":{\"attributes\":{},\"order\":false,\"perm\":6,\
+             \"readQueueNums\":4,\"topicFilterType\":\"SINGLE_TAG\",\"topicName\":\"t0\",\
+             \"topicSysFlag\":0,\"writeQueueNums\":4}},\
              \"topicQueueMappingDetailMap\":{},\"topicQueueMappingInfoMap\":{}}}"
         );
         assert_eq!(bodies.len(), 1);
