@@ -198,7 +198,7 @@ impl<O: Outbox> DataThread<O> {
         let seat = &mut self.seats[at];
         let Some(peer) = peer.filter(|_| !seat.stopping) else { return };
         let conn = seat.shard.open(peer, now);
-        let wired = Wired { conn, socket: None, receiving: true, ended: false };
+        let wired = Wired { conn, socket: None, ended: false };
         let key = seat.sockets.insert(wired);
         self.ring.receive(&socket, token(Kind::Connection, at, key));
         seat.sockets[key].socket = Some(socket);
@@ -220,12 +220,7 @@ impl<O: Outbox> DataThread<O> {
         let (at, key) = untoken(receive);
         let Some(wired) = self.seats[at].sockets.get_mut(key) else { return };
         if matches!(end, End::Cancelled) {
-            if wired.receiving
-                && let Some(socket) = &wired.socket
-            {
-                // Resumed before the cancellation had ended.
-                self.ring.receive(socket, receive);
-            }
+            // Paused. If it was resumed meanwhile, it receives again already.
             return;
         }
         wired.ended = true;
@@ -341,7 +336,6 @@ impl<O: Outbox> DataThread<O> {
                 }
                 Intent::Pause { conn } => {
                     let wired = &mut seat.sockets[seat.by_conn[&conn]];
-                    wired.receiving = false;
                     if let Some(socket) = &wired.socket {
                         self.ring.cancel_receive(socket);
                     }
@@ -349,7 +343,6 @@ impl<O: Outbox> DataThread<O> {
                 Intent::Resume { conn } => {
                     let key = seat.by_conn[&conn];
                     let wired = &mut seat.sockets[key];
-                    wired.receiving = true;
                     if let Some(socket) = wired.socket.as_ref().filter(|_| !wired.ended) {
                         self.ring.receive(socket, token(Kind::Connection, at, key));
                     }

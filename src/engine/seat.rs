@@ -43,7 +43,6 @@ pub struct Seat {
 pub struct Wired {
     pub conn: ConnId,
     pub socket: Option<Socket>,
-    pub receiving: bool,
     /// The peer ended it, or it is broken.
     pub ended: bool,
 }
