@@ -88,6 +88,9 @@ final class LitePulling {
         same("queues", new HashSet<>(world.queuesOf(topic)), new HashSet<>(queues));
         consumer.assign(Collections.singletonList(first));
         check("seek to the beginning polls the queue from its first message", () -> {
+            // The client's first pull must have come: 4.9 lets one that is under way
+            // move the position after the seek.
+            pollCount(consumer, 20);
             consumer.seekToBegin(first);
             List<MessageExt> found = pollCount(consumer, 20);
             for (int i = 0; i < 20; i++) {
