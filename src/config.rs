@@ -123,6 +123,8 @@ pub struct SendConfig {
 pub struct TailConfig {
     pub topic: String,
     pub from: TailFrom,
+    /// Messages after which to end; endless without.
+    pub count: Option<u64>,
     pub name_servers: Vec<String>,
 }
 

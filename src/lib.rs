@@ -48,6 +48,10 @@ pub mod config;
 #[forbid(unsafe_code)]
 pub mod control;
 
+/// `ringmq send` and `ringmq tail`: an ordinary client, as any other program's.
+#[forbid(unsafe_code)]
+pub mod client;
+
 /// A data thread: rings, files and mailboxes around its shards.
 #[forbid(unsafe_code)]
 pub mod engine;

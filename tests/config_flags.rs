@@ -224,6 +224,10 @@ fn subcommands_have_their_own_settings() {
     assert_eq!(config.name_servers, ["127.0.0.1:9876"]);
     let Ok(Role::Tail(config)) = parse("tail T --from first --namesrv h:1") else { panic!() };
     assert_eq!((config.from, config.name_servers), (TailFrom::First, vec!["h:1".to_owned()]));
+    assert_eq!(config.count, None, "it goes on until it is interrupted");
+    let Ok(Role::Tail(config)) = parse("tail T --count 3") else { panic!() };
+    assert_eq!((config.from, config.count), (TailFrom::Last, Some(3)));
+    assert!(refusal("tail T --count 0").starts_with("--count 0: "));
     let Ok(Role::Echo(config)) = parse("echo --cores 3 --spin-us 7") else { panic!() };
     assert_eq!((config.cores, config.spin), (vec![3], Duration::from_micros(7)));
     assert!(refusal("tail T --from middle").starts_with("--from middle: "));

@@ -181,3 +181,12 @@ pub const REGISTRATION_TOPICS_MAX: usize = 20_000;
 
 /// Frames to and from name servers that this process holds; beyond it a link starts anew.
 pub const REGISTRATION_BUFFER_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Brokers whose queues `send` and `tail` use; further ones of a route are left out.
+pub const CLIENT_BROKERS_MAX: usize = 256;
+
+/// A compressed body that `tail` shows, once it is inflated; of a longer one only its
+/// compressed size is told.
+pub const TAIL_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Replies that wait to be printed by `tail`; beyond it no further ones are read.
+pub const TAIL_REPLIES_MAX: usize = 16;

@@ -337,6 +337,7 @@ pub(super) fn tail(args: TailArgs) -> Checked<TailConfig> {
     Ok(TailConfig {
         topic: topic_name(args.topic)?,
         from: of("from", &args.from).one_of(TailFrom::Last, froms)?,
+        count: field("count", args.count).number(1..=u64::MAX)?,
         name_servers: of("namesrv", &args.namesrv).hosts()?.unwrap_or_default(),
     })
 }

@@ -73,6 +73,9 @@ pub struct TailArgs {
     /// Where to begin: first or last
     #[arg(long, default_value = "last")]
     pub from: String,
+    /// End after so many messages
+    #[arg(long, value_name = "N")]
+    pub count: Option<Written>,
     /// Name servers, HOST:PORT;HOST:PORT
     #[arg(long, value_name = "LIST", default_value = "127.0.0.1:9876")]
     pub namesrv: String,
