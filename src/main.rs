@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use ringmq::client;
 use ringmq::config::{self, Machine, ParseError, Role};
 use ringmq::control::name_server::{AloneOptions, serve_alone};
 use ringmq::serve;
@@ -21,7 +22,8 @@ fn main() -> ExitCode {
             let options = AloneOptions { listen: config.listen, port: config.port };
             serve_alone(&options).map_err(|error| format!("the name server: {error}"))
         }
-        Role::Send(_) | Role::Tail(_) => Err("not yet".to_owned()),
+        Role::Send(config) => client::send(config).map_err(|error| error.to_string()),
+        Role::Tail(config) => client::tail(config).map_err(|error| error.to_string()),
         Role::Echo(config) => serve::echo(&config),
     };
     match played {
