@@ -13,9 +13,11 @@ import threading
 from . import wire
 
 RESPONSE = 1
-FRAME_BYTES_MAX = 6_000
-REPLY_BYTES_MAX = 40_000
+FRAME_BYTES_MAX = 5_000
+REPLY_BYTES_MAX = 20_000
 ALIKE_MAX = 2
+# Of larger frames one is enough.
+LARGE_BYTES = 600
 
 # File name part → request codes. What is in none of them goes to "other".
 KINDS = {
@@ -57,7 +59,8 @@ def _binary_map(data):
 class Recording:
     """Requests per kind, at most two of a shape, and the replies to them.
 
-    A further request is kept when its reply has a shape not seen so far.
+    A further request is kept when its reply has a shape not seen so far, and a
+    large reply is left out when there is one of its shape already.
     """
 
     def __init__(self, codes=None):
@@ -80,7 +83,7 @@ class Recording:
         shape = (header.codec, header.code, header.flag, at_namesrv, tuple(sorted(header.ext)),
                  header.ext.get("sysFlag", header.ext.get("f")), bool(wire.body_of(frame)))
         with self._lock:
-            kept = self._is_new(shape)
+            kept = self._is_new(shape, frame)
             if kept:
                 self.requests.setdefault(kind, []).append(frame)
             self._unanswered[(connection, header.opaque)] = (header.code, kind, frame, kept)
@@ -92,22 +95,22 @@ class Recording:
             return
         with self._lock:
             if not header.flag & RESPONSE:
-                if self._codes is None and self._is_new((header.code, "from the broker")):
+                if self._codes is None and self._is_new((header.code, "from the broker"), frame):
                     self.replies.setdefault(_kind(header.code), []).append(frame)
                 return
             code, kind, request, kept = self._unanswered.pop((connection, header.opaque), (0, None, b"", False))
             if kind is None:
                 return
             shape = (code, header.code, tuple(sorted(header.ext)), bool(wire.body_of(frame)))
-            if self._is_new(shape) or kept:
+            if self._is_new(shape, frame) or kept and len(frame) <= LARGE_BYTES:
                 self.replies.setdefault(kind, []).append(frame)
                 if not kept:
                     self.requests.setdefault(kind, []).append(request)
 
-    def _is_new(self, shape):
+    def _is_new(self, shape, frame):
         count = self._alike.get(shape, 0)
         self._alike[shape] = count + 1
-        return count < ALIKE_MAX
+        return count < (1 if len(frame) > LARGE_BYTES else ALIKE_MAX)
 
 
 def _kind(code):
