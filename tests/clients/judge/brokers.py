@@ -5,7 +5,6 @@ Both are started on free loopback ports over a fresh temporary directory.
 
 import os
 import re
-import time
 
 from . import processes, wire
 from .processes import Child, Failed
@@ -95,6 +94,11 @@ class Apache:
         wire.await_route(self.namesrv, "TBW102")
         self.commitlog = options["storePathCommitLog"]
 
+    def death(self):
+        """How the broker ended by itself, or None while it lives."""
+        code = self._broker.process.poll()
+        return None if code is None else f"the Apache broker ended by itself with code {code}"
+
     def stop_broker(self):
         """A clean stop: the shutdown hook flushes and removes `abort`."""
         return self._broker.stop(40)
@@ -124,9 +128,17 @@ class Ringmq:
         self.namesrv = namesrv or addresses["namesrv"]
         self.broker_addresses = [at for name, at in addresses.items() if name != "namesrv"]
 
+    def death(self):
+        """How it ended by itself, or None while it lives."""
+        code = self._child.process.poll()
+        if code is None:
+            return None
+        return f"ringmq ended by itself with code {code}:\n{processes.tail(self._log, 60)}"
+
     def stop(self):
-        started = time.monotonic()
+        died = self.death()
         code = self._child.stop(20)
+        if died:
+            raise Failed(died)
         if code != 0:
-            raise Failed(f"ringmq ended with code {code} after SIGTERM "
-                         f"({time.monotonic() - started:.1f} s):\n{processes.tail(self._log)}")
+            raise Failed(f"ringmq ended with code {code} after SIGTERM:\n{processes.tail(self._log, 60)}")
