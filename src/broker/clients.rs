@@ -55,10 +55,8 @@ impl Broker {
         // since it is handled again from the start when they are.
         for data in &beat.consumer_data_set {
             if let Some(topic) = self.missing_retry_topic(data) {
-                self.create_everywhere(
-                    cx,
-                    retry_config(&topic, self.retry_queues(&data.group_name)),
-                );
+                let queues = self.retry_queues(&data.group_name);
+                self.create_everywhere(cx, retry_config(&topic, queues))?;
                 self.routes_pending.insert(to.conn);
                 return Ok(Outcome::Wait(Cause::Topic(topic)));
             }
@@ -206,11 +204,23 @@ impl Broker {
         u32::try_from(queues).unwrap_or(0).max(1)
     }
 
-    /// Asks for a topic on every shard of the node, once.
-    pub(super) fn create_everywhere(&mut self, cx: &mut Context, config: TopicConfig) {
+    /// Asks for a topic on every shard of the node, once. Requests that waited for a
+    /// creation which has failed just now are told so, and do not ask again.
+    pub(super) fn create_everywhere(
+        &mut self,
+        cx: &mut Context,
+        config: TopicConfig,
+    ) -> Result<(), Refusal> {
+        if let Some((name, why)) =
+            self.creation_failed.iter().find(|(failed, _)| *failed == config.name)
+        {
+            let remark = format!("topic[{name}] could not be created: {why}");
+            return Err(Refusal::error(remark));
+        }
         if self.creating.insert(config.name.clone()) {
             cx.effects.push(Effect::CreateEverywhere { config });
         }
+        Ok(())
     }
 }
 

@@ -81,6 +81,8 @@ pub struct Broker {
     own_properties: Vec<u8>,
     /// Topics that are being created on all shards.
     creating: HashSet<String>,
+    /// Topics whose creation has failed in this turn, and why.
+    creation_failed: Vec<(String, String)>,
     /// Requests that wait for a metadata change, by its token.
     pending: HashMap<u64, topics::Pending>,
     next_token: u64,
@@ -137,6 +139,7 @@ impl Broker {
             sends: Sends::default(),
             stats: Stats::new(start_ms),
             creating: HashSet::new(),
+            creation_failed: Vec::new(),
             pending: HashMap::new(),
             next_token: 0,
             topics_version: version,
@@ -165,6 +168,7 @@ impl Broker {
     /// Ends the turn: appends what was sent, answers whom it concerns. False if the log
     /// takes nothing now; the frames are then to be fetched by `take_unappended`.
     pub fn end_turn(&mut self, cx: &mut Context) -> bool {
+        self.creation_failed.clear();
         let appended = self.append_sends(cx);
         self.release_sends(cx);
         let mut shown = std::mem::take(&mut self.shown);

@@ -12,7 +12,7 @@ use crate::wire::Request;
 use crate::wire::code::response;
 
 use super::context::{Context, Outcome, ReplyTo};
-use super::effect::MetaChange;
+use super::effect::{MetaChange, TopicMade};
 use super::refusal::Refusal;
 use super::topics::Pending;
 use super::{Broker, REGION};
@@ -109,14 +109,20 @@ impl Broker {
         .into_bytes()
     }
 
-    /// System topics that this shard does not have yet. Start-up makes them durable, by
-    /// `MetaChange::PutTopic` and `Broker::restore`, before it serves anybody.
+    /// System topics that the metadata did not have at `restore`. Start-up makes them
+    /// durable and brings each back by `add_system_topic`, before it serves anybody.
     pub fn missing_system_topics(&self) -> Vec<TopicConfig> {
         let queues = self.options.default_topic_queue_nums;
         let trace = self.options.trace_on;
         let mut topics = names::system_topics(&self.cluster, &self.name, Some(queues), trace);
         topics.retain(|topic| self.topics.find(&topic.name).is_none());
         topics
+    }
+
+    /// A system topic that was missing has become durable.
+    pub fn add_system_topic(&mut self, made: TopicMade, store: &mut Store) {
+        self.set_topics_version(made.version);
+        self.install(made.record, store);
     }
 
     /// The topics as name servers shall know them: as far as the broker's own

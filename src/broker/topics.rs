@@ -224,13 +224,13 @@ impl Broker {
 
     /// The metadata's version of the topics, moved on by what settings have changed of
     /// how they are shown since the start.
-    fn set_topics_version(&mut self, durable: DataVersion) {
+    pub(super) fn set_topics_version(&mut self, durable: DataVersion) {
         let counter = durable.counter + self.shown_changes;
         self.topics_version = DataVersion { counter, ..durable };
     }
 
     /// A topic as the metadata has it now.
-    fn install(&mut self, record: TopicRecord, store: &mut Store) {
+    pub(super) fn install(&mut self, record: TopicRecord, store: &mut Store) {
         let TopicRecord { id, birth, config } = record;
         if let Some(old) = self.topics.put(config, id, birth, self.level) {
             store.remove_topic(old.id);
@@ -247,7 +247,7 @@ impl Broker {
     ) -> Result<Outcome, Refusal> {
         names::check_topic(name).map_err(|wrong| Refusal::invalid(wrong.to_string()))?;
         let config = self.config_for_send(name, queues).ok_or_else(|| Refusal::no_topic(name))?;
-        self.create_everywhere(cx, config);
+        self.create_everywhere(cx, config)?;
         Ok(Outcome::Wait(Cause::Topic(name.to_owned())))
     }
 
@@ -286,7 +286,10 @@ impl Broker {
         self.creating.remove(name);
         match result {
             Ok(()) => self.publish(cx),
-            Err(why) => tracing::error!(topic = name, why, "cannot create a topic"),
+            Err(why) => {
+                tracing::error!(topic = name, why, "cannot create a topic");
+                self.creation_failed.push((name.to_owned(), why));
+            }
         }
     }
 
