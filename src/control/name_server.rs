@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use std::{io, mem};
 
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::{Backlog, Shutdown, listen, shutdown};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_uring::net::{TcpListener, TcpStream};
@@ -28,6 +28,8 @@ use crate::namesrv::{ConnId, NameServer, Options, ValueChange};
 use crate::wire::code::response;
 use crate::wire::{Codec, FrameWriter};
 
+/// Connections that the kernel completes before they are accepted.
+const ACCEPT_QUEUE: i32 = 4096;
 /// Silence after which a connection is closed, as clients close theirs.
 const IDLE: Duration = Duration::from_secs(120);
 /// How long a peer may take none of a reply.
@@ -104,6 +106,9 @@ impl NameServerService {
     /// Serves until `stop` becomes true, then closes everything. On a tokio-uring runtime.
     pub async fn serve(self, mut stop: watch::Receiver<bool>) -> io::Result<()> {
         let Self { shared, listener } = self;
+        // std's own queue is short: of a cluster's clients that come back all at once,
+        // many would lose their first attempt, and with it a second.
+        listen(&listener, Backlog::new(ACCEPT_QUEUE)?)?;
         let accepting = TcpListener::from_std(listener.try_clone()?);
         let accept = tokio_uring::spawn(accept_all(Rc::clone(&shared), accepting));
         let expiry = tokio_uring::spawn(expire(Rc::clone(&shared)));
@@ -238,7 +243,10 @@ impl Shared {
     }
 
     async fn keep(&self, changes: Vec<ValueChange>) -> Result<(), NotKept> {
-        let Some(keep) = &self.keep else { return Ok(()) };
+        let Some(keep) = &self.keep else {
+            warn!("a value was changed: this name server keeps it only until it ends");
+            return Ok(());
+        };
         match timeout(KEEP_TIMEOUT, keep(changes)).await {
             Ok(Ok(kept)) => kept.map_err(NotKept),
             Ok(Err(_)) => Err(NotKept("whoever keeps values has ended".to_owned())),

@@ -106,10 +106,12 @@ def main():
         return 0
     differences = 0
     for step, reply in play(address, steps):
-        expected = dict(step["reply"], code=step["ours"]) if what == "ours" and "ours" in step else step["reply"]
-        if comparable(step, reply) != comparable(step, expected):
+        expected, found = comparable(step, step["reply"]), comparable(step, reply)
+        if what == "ours" and "ours" in step:
+            expected, found = step["ours"], reply["code"]
+        if expected != found:
             differences += 1
-            print(f"differs: {step['name']}\n  expected {expected}\n  found    {reply}")
+            print(f"differs: {step['name']}\n  expected {expected}\n  found    {found}")
     print(f"{len(steps)} steps, {differences} differ")
     return 1 if differences else 0
 
