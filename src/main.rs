@@ -1,5 +1,6 @@
 //! Picks a role and plays it.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use ringmq::client;
@@ -15,7 +16,9 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error.to_string()),
     };
     let filter = EnvFilter::try_from_env("RINGMQ_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = logs.with_ansi(std::io::stderr().is_terminal());
+    logs.init();
     let played = match role {
         Role::Serve(config) => serve::run(&config),
         Role::NameServer(config) => {

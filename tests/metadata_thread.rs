@@ -132,7 +132,7 @@ fn a_full_backlog_gives_the_change_back_instead_of_blocking() {
         handle.submit(ticket(0, token as u64), value(token)).unwrap();
     }
     let NotTaken(refused) = handle.submit(ticket(0, 1), value(77)).unwrap_err();
-    assert!(matches!(refused, Change::PutValue { key, .. } if key == "77"));
+    assert!(matches!(*refused, Change::PutValue { key, .. } if key == "77"));
     release.send(()).unwrap();
     thread.close();
     assert!(handle.submit(ticket(0, 1), value(1)).is_err(), "the thread has ended");

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use slab::Slab;
 
-use crate::base::ConnId;
 use crate::base::limits::HOLDS_MAX;
 use crate::queue::QueueSlot;
 
@@ -22,7 +21,6 @@ pub struct Holds {
 /// A pull that waits.
 #[derive(Debug)]
 pub struct Hold {
-    pub conn: ConnId,
     pub queue: QueueSlot,
     /// When it is answered without a message.
     pub deadline_us: u64,
@@ -59,11 +57,6 @@ impl Holds {
         self.take_if(|hold| hold.deadline_us <= now_us, expired);
     }
 
-    /// Forgets the pulls of a connection that is gone.
-    pub fn drop_connection(&mut self, conn: ConnId, dropped: &mut Vec<Hold>) {
-        self.take_if(|hold| hold.conn == conn, dropped);
-    }
-
     /// Takes the pulls parked at queues of a topic that is being deleted.
     pub fn take_queue(&mut self, queue: QueueSlot, taken: &mut Vec<Hold>) {
         self.wake(queue, taken);
@@ -76,10 +69,6 @@ impl Holds {
 
     pub fn len(&self) -> usize {
         self.holds.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.holds.is_empty()
     }
 
     fn take_if(&mut self, mut ends: impl FnMut(&Hold) -> bool, taken: &mut Vec<Hold>) {

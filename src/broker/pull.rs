@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use crate::base::QueueOffset;
 use crate::base::limits::{HOLD_MS_MAX, PULL_BYTES_MAX, PULL_MESSAGES_MAX};
 use crate::base::names;
 use crate::base::topic::PERM_READ;
@@ -128,8 +127,8 @@ impl Broker {
                     return Ok(Outcome::Done);
                 };
                 let deadline_us = cx.now.mono_us + hold_us;
-                let (conn, queue) = (pull.to.conn, pull.slot);
-                if let Err(hold) = self.holds.park(Hold { conn, queue, deadline_us, pull }) {
+                let queue = pull.slot;
+                if let Err(hold) = self.holds.park(Hold { queue, deadline_us, pull }) {
                     self.answer_empty(cx, &hold.pull);
                 }
                 Ok(Outcome::Done)
@@ -332,9 +331,4 @@ impl Broker {
 
 fn no_property_filter() -> Refusal {
     Refusal::error("the broker does not support consumer to filter message by SQL92")
-}
-
-/// A position that a client names, as one of ours: nothing lies below zero.
-pub(super) fn queue_offset(wanted: i64) -> QueueOffset {
-    QueueOffset(u64::try_from(wanted).unwrap_or(0))
 }

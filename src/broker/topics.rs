@@ -7,7 +7,7 @@ use slab::Slab;
 use crate::base::group::GroupConfig;
 use crate::base::metadata::{DataVersion, Durable, TopicRecord};
 use crate::base::topic::{ACK_ATTRIBUTE, PERM_INHERIT, TopicConfig};
-use crate::base::{AckLevel, LogOffset, TopicId, names};
+use crate::base::{AckLevel, TopicId, names};
 use crate::queue::{QueueKey, QueueSlot};
 use crate::store::Store;
 
@@ -35,8 +35,6 @@ pub struct TopicSlot(u32);
 pub struct Topic {
     pub config: TopicConfig,
     pub id: TopicId,
-    /// Records before this belong to a deleted namesake.
-    pub birth: LogOffset,
     pub level: AckLevel,
     queues: Vec<Option<QueueSlot>>,
 }
@@ -60,13 +58,7 @@ impl Topics {
 
     /// Adds a topic or changes its configuration; its queues and id stay. Returns a
     /// namesake that it takes the place of.
-    pub fn put(
-        &mut self,
-        config: TopicConfig,
-        id: TopicId,
-        birth: LogOffset,
-        default: AckLevel,
-    ) -> Option<Topic> {
+    pub fn put(&mut self, config: TopicConfig, id: TopicId, default: AckLevel) -> Option<Topic> {
         let level = level_of(&config, default);
         let mut replaced = None;
         let same = |slot: &&TopicSlot| self.slots[slot.0 as usize].id == id;
@@ -83,7 +75,7 @@ impl Topics {
             replaced = self.remove(&config.name);
         }
         let name = config.name.clone().into_boxed_str();
-        let topic = Topic { config, id, birth, level, queues: Vec::new() };
+        let topic = Topic { config, id, level, queues: Vec::new() };
         let slot = TopicSlot(self.slots.insert(topic) as u32);
         self.by_name.insert(name, slot);
         replaced
@@ -231,8 +223,8 @@ impl Broker {
 
     /// A topic as the metadata has it now.
     pub(super) fn install(&mut self, record: TopicRecord, store: &mut Store) {
-        let TopicRecord { id, birth, config } = record;
-        if let Some(old) = self.topics.put(config, id, birth, self.level) {
+        let TopicRecord { id, config, .. } = record;
+        if let Some(old) = self.topics.put(config, id, self.level) {
             store.remove_topic(old.id);
         }
     }

@@ -63,10 +63,10 @@ pub struct MetadataError {
 
 /// A change that was not even taken: the backlog is full, or the thread has ended.
 #[derive(Debug)]
-pub struct NotTaken(pub Change);
+pub struct NotTaken(pub Box<Change>);
 
 enum Mail {
-    Change(Ticket, Change),
+    Change(Ticket, Box<Change>),
     Stop,
 }
 
@@ -178,7 +178,7 @@ impl MetadataThread {
 impl MetadataHandle {
     /// Asks for a change. Never blocks; the answer goes to `deliver` under the ticket.
     pub fn submit(&self, ticket: Ticket, change: Change) -> Result<(), NotTaken> {
-        match self.mailbox.try_send(Mail::Change(ticket, change)) {
+        match self.mailbox.try_send(Mail::Change(ticket, Box::new(change))) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(mail) | TrySendError::Disconnected(mail)) => match mail {
                 Mail::Change(_, change) => Err(NotTaken(change)),
@@ -199,7 +199,7 @@ fn next_batch(mail: &Receiver<Mail>) -> (Vec<(Ticket, Change)>, bool) {
     let mut next = mail.recv().map_err(|_| TryRecvError::Disconnected);
     loop {
         match next {
-            Ok(Mail::Change(ticket, change)) => batch.push((ticket, change)),
+            Ok(Mail::Change(ticket, change)) => batch.push((ticket, *change)),
             Err(TryRecvError::Empty) => return (batch, false),
             Ok(Mail::Stop) | Err(TryRecvError::Disconnected) => return (batch, true),
         }

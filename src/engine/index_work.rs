@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::files::{FileError, IndexFile, IndexFiles};
+use super::files::{IndexFile, IndexFiles};
 use super::helper::IndexWork;
 use crate::base::LogOffset;
 use crate::queue::{Bases, ColdBlock, ColdRange, FrozenRun, ReadAt, bases_file_name, read_cold};

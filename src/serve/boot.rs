@@ -15,7 +15,9 @@ use crate::base::options::BrokerOptions;
 use crate::base::{AckLevel, LogOffset, QueueOffset, TopicId};
 use crate::broker::{Broker, Identity, JournalEntry, OffsetChange, Restored};
 use crate::control::metadata::{OffsetEntry, ShardMetadata};
-use crate::engine::files::{DataDirectory, FileError, IndexFiles, SegmentFile, SegmentFiles, small};
+use crate::engine::files::{
+    DataDirectory, FileError, IndexFiles, SegmentFile, SegmentFiles, small,
+};
 use crate::engine::helper::Helper;
 use crate::engine::{Courier, IndexTask, Seat};
 use crate::log::recovery::ArenaFound;
@@ -79,7 +81,10 @@ pub fn boot(
         Found::Damaged(_) => ArenaFound::Damaged,
         Found::Arena(_, arena) => {
             let identity = arena.identity();
-            ArenaFound::Header { id: arena_id(&identity.data_dir, identity.shard), life: identity.life }
+            ArenaFound::Header {
+                id: arena_id(&identity.data_dir, identity.shard),
+                life: identity.life,
+            }
         }
     };
     let segments = directory.segments(shard);
@@ -106,8 +111,8 @@ pub fn boot(
         boot: plan.boot,
         accept_loss: plan.accept_loss,
     };
-    let mut recovered = recovery::recover(&remains)
-        .map_err(|why| format!("shard {shard} cannot start: {why}"))?;
+    let mut recovered =
+        recovery::recover(&remains).map_err(|why| format!("shard {shard} cannot start: {why}"))?;
     let life = recovered.life;
     let offsets = journal_offsets(&recovered);
     make_durable(&recovered, arena, &segments, &index, geometry)?;
@@ -173,7 +178,9 @@ fn find_old_arena(place: &ArenaPlace, name: &str) -> Found {
                     }
                     std::thread::yield_now();
                 }
-                Err(ArenaError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(ArenaError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                    break;
+                }
                 Err(why) => {
                     warn!(arena = %path.display(), %why, "the old arena cannot be read");
                     return Found::Damaged(path);

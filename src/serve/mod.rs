@@ -30,8 +30,8 @@ use crate::log::run_mark::{BootId, RunMark};
 use crate::log::{ChainEnd, FlushMethod};
 use crate::reactor::{ArenaPlace, Ring, RingConfig, raise_locked_memory, raise_open_files};
 use boot::{Keeper, ShardPlan, boot};
-use node::{Node, Notice, Publisher};
 pub use echo::echo;
+use node::Notice;
 pub use run::run;
 
 /// A node whose shards all serve.
@@ -102,9 +102,10 @@ fn start(
                 let _ = answers.send(result);
                 return;
             }
-            let result = Result::map_err(result, |error: crate::control::metadata::MetadataError| {
-                error.to_string()
-            });
+            let result =
+                Result::map_err(result, |error: crate::control::metadata::MetadataError| {
+                    error.to_string()
+                });
             let _ = notices.send(Notice::Stored { ticket, result });
         };
         metadata.start(deliver).map_err(|error| format!("cannot start a thread: {error}"))?

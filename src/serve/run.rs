@@ -78,11 +78,11 @@ async fn control(
     let (name_server_stop, stop) = watch::channel(false);
     let name_server = embedded.map(|listener| {
         let values = serving.loaded_values.iter();
-        let values: Vec<_> =
-            values.map(|((space, key), value)| (space.clone(), key.clone(), value.clone())).collect();
+        let values: Vec<_> = values
+            .map(|((space, key), value)| (space.clone(), key.clone(), value.clone()))
+            .collect();
         let keep = keep_values(serving.metadata.handle(), Rc::clone(&kept_values));
-        let service =
-            NameServerService::new(listener, Options::default(), values, Some(keep));
+        let service = NameServerService::new(listener, Options::default(), values, Some(keep));
         tokio_uring::spawn(service.serve(stop))
     });
     let shards = serving.shards.iter().map(|shard| (shard.courier.clone(), shard.seat)).collect();

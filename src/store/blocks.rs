@@ -56,7 +56,7 @@ impl Blocks {
         let clock = self.clock;
         let holds =
             |slot: &&mut Slot| slot.state == State::Ready && slot.base == base && slot.end >= end;
-        let (index, slot) = self.slots.iter_mut().enumerate().find(|(_, slot)| holds(&slot))?;
+        let (index, slot) = self.slots.iter_mut().enumerate().find(|(_, slot)| holds(slot))?;
         slot.used = clock;
         Some(SlotId(index as u16))
     }

@@ -215,7 +215,7 @@ impl Store {
         // The length stands in the record's first bytes; read as much as a record may
         // have at least, then all of it.
         let head = RECORD_HEAD_BYTES.min((end - at) as u32);
-        let Some(size) = self.peek(arena, at, head, |bytes| record_size(bytes))? else {
+        let Some(size) = self.peek(arena, at, head, record_size)? else {
             return Ok(None);
         };
         if at + u64::from(size) > end {
