@@ -163,6 +163,7 @@ impl Broker {
     /// A connection is gone: so are its clients.
     pub fn disconnect(&mut self, cx: &mut Context, conn: ConnId) {
         self.routes_pending.remove(&conn);
+        self.holds.drop_connection(conn);
         for group in self.members.disconnect(conn) {
             self.notify_members(cx, &group);
         }

@@ -10,6 +10,7 @@ use crate::base::topic::{ACK_ATTRIBUTE, PERM_INHERIT, TopicConfig};
 use crate::base::{AckLevel, TopicId, names};
 use crate::queue::{QueueKey, QueueSlot};
 use crate::store::Store;
+use crate::wire::code::response;
 
 use super::Broker;
 use super::context::{Cause, Context, Outcome, ReplyTo};
@@ -238,6 +239,10 @@ impl Broker {
         queues: i32,
     ) -> Result<Outcome, Refusal> {
         names::check_topic(name).map_err(|wrong| Refusal::invalid(wrong.to_string()))?;
+        if names::is_closed_to_clients(name) {
+            let remark = format!("the topic[{name}] is the system's; clients cannot send to it");
+            return Err(Refusal::new(response::NO_PERMISSION, remark));
+        }
         let config = self.config_for_send(name, queues).ok_or_else(|| Refusal::no_topic(name))?;
         self.create_everywhere(cx, config)?;
         Ok(Outcome::Wait(Cause::Topic(name.to_owned())))
