@@ -12,7 +12,7 @@ use crate::wire::Request;
 use crate::wire::code::response;
 
 use super::context::{Context, Outcome, ReplyTo};
-use super::effect::{MetaChange, TopicMade};
+use super::effect::MetaChange;
 use super::refusal::Refusal;
 use super::topics::Pending;
 use super::{Broker, REGION};
@@ -66,9 +66,6 @@ impl Broker {
     ) {
         self.apply_options(options, cx.store);
         self.options_version = next(self.options_version, cx.now);
-        for config in self.missing_system_topics() {
-            self.persist(cx, MetaChange::PutTopic { config }, Pending::Unasked);
-        }
         if options.iter().any(|(name, _)| SHOWN_IN_ROUTES.contains(&name.as_str())) {
             // No topic has changed, but what is shown of them.
             self.shown_changes += 1;
@@ -107,22 +104,6 @@ impl Broker {
             "MSG_REGION\u{1}{REGION}\u{2}TRACE_ON\u{1}{trace_on}\u{2}CLUSTER\u{1}{cluster}\u{2}"
         )
         .into_bytes()
-    }
-
-    /// System topics that the metadata did not have at `restore`. Start-up makes them
-    /// durable and brings each back by `add_system_topic`, before it serves anybody.
-    pub fn missing_system_topics(&self) -> Vec<TopicConfig> {
-        let queues = self.options.default_topic_queue_nums;
-        let trace = self.options.trace_on;
-        let mut topics = names::system_topics(&self.cluster, &self.name, Some(queues), trace);
-        topics.retain(|topic| self.topics.find(&topic.name).is_none());
-        topics
-    }
-
-    /// A system topic that was missing has become durable.
-    pub fn add_system_topic(&mut self, made: TopicMade, store: &mut Store) {
-        self.set_topics_version(made.version);
-        self.install(made.record, store);
     }
 
     /// The topics as name servers shall know them: as far as the broker's own

@@ -206,7 +206,9 @@ impl Broker {
         for name in names::PREDEFINED_GROUPS {
             self.groups.entry(name.to_owned()).or_insert_with(|| GroupConfig::new(name));
         }
-        for change in &metadata.offsets {
+        // The arena's journal may still tell of a topic that was deleted.
+        let known = |change: &&Change| self.topics.find(&change.topic).is_some();
+        for change in metadata.offsets.iter().filter(known) {
             if self.offsets.restore(change).is_err() {
                 tracing::error!("more consumer offsets are stored than CONSUMER_OFFSETS_MAX");
                 break;
@@ -217,13 +219,13 @@ impl Broker {
 
     /// The metadata's version of the topics, moved on by what settings have changed of
     /// how they are shown since the start.
-    pub(super) fn set_topics_version(&mut self, durable: DataVersion) {
+    fn set_topics_version(&mut self, durable: DataVersion) {
         let counter = durable.counter + self.shown_changes;
         self.topics_version = DataVersion { counter, ..durable };
     }
 
     /// A topic as the metadata has it now.
-    pub(super) fn install(&mut self, record: TopicRecord, store: &mut Store) {
+    fn install(&mut self, record: TopicRecord, store: &mut Store) {
         let TopicRecord { id, config, .. } = record;
         if let Some(old) = self.topics.put(config, id, self.level) {
             store.remove_topic(old.id);

@@ -10,7 +10,7 @@ use ringmq::base::metadata::DataVersion;
 use ringmq::base::options::BrokerOptions;
 use ringmq::base::outgoing::{Outgoing, Piece};
 use ringmq::base::topic::TopicConfig;
-use ringmq::base::{AckLevel, ConnId, LogOffset, Now};
+use ringmq::base::{AckLevel, ConnId, LogOffset, Now, names};
 use ringmq::broker::effect::Effect;
 use ringmq::broker::{Broker, Identity};
 use ringmq::log::retention::{DiskUse, RetentionConfig};
@@ -128,12 +128,11 @@ impl Node {
 
     /// Takes the metadata in, and makes what a shard has from birth.
     fn restore(&mut self) {
+        for config in names::system_topics(CLUSTER, BROKER, Some(8), true) {
+            self.metadata.create(config);
+        }
         let Shard { broker, store, .. } = &mut self.shard;
         broker.restore(self.metadata.restored(), store);
-        for config in broker.missing_system_topics() {
-            let made = self.metadata.create(config);
-            broker.add_system_topic(made, store);
-        }
         self.turn();
     }
 
