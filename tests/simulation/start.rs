@@ -1,0 +1,221 @@
+//! The broker starts: what is there is judged, brought back, made durable step by step,
+//! and served. A start may be killed at each of its steps, and so may the machine.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use rand::Rng;
+use ringmq::base::options::BrokerOptions;
+use ringmq::broker::{Broker, Identity, OffsetChange};
+use ringmq::log::recovery::{ArenaFound, Decision};
+use ringmq::log::run_mark::ArenaId;
+use ringmq::shard::Shard;
+use ringmq::store::recovery::{Recovered, Remains, StartError, recover};
+
+use super::arena::SimArena;
+use super::checker::Loss;
+use super::world::{Happening, Process, World};
+
+/// The start did not live to its end.
+struct Interrupted;
+
+/// The step at which a start ends, counted down.
+struct Doom {
+    left: Option<u32>,
+}
+
+impl Doom {
+    fn step(&mut self) -> Result<(), Interrupted> {
+        match &mut self.left {
+            Some(0) => Err(Interrupted),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl World {
+    pub fn start(&mut self) {
+        if self.process.is_some() {
+            return;
+        }
+        let dies = !self.faults.calm && self.random.random_bool(0.3);
+        let mut doom = Doom { left: dies.then(|| self.random.random_range(0..14)) };
+        if self.try_start(&mut doom).is_err() {
+            self.counts.broken_starts += 1;
+            self.note("start broken off", 0);
+            if self.random.random_bool(0.4) {
+                self.cut_power();
+            }
+            let delay = self.delay(100_000);
+            self.after(delay, Happening::Start);
+        }
+    }
+
+    fn try_start(&mut self, doom: &mut Doom) -> Result<(), Interrupted> {
+        // What the killed process had under way ends before the start gets its locks.
+        self.disk.settle(&mut self.random);
+        doom.step()?;
+        let recovered = self.recover();
+        doom.step()?;
+        self.prepare(&recovered, doom)?;
+        let arena = self.new_arena(&recovered);
+        doom.step()?;
+        self.place = Some(arena.into_remnant(&mut self.random));
+        self.tampered = false;
+        doom.step()?;
+        let id = self.place.as_ref().map(|remnant| remnant.id);
+        self.mark = Some(recovered.mark_running(self.boot, id));
+        doom.step()?;
+        self.serve(recovered);
+        Ok(())
+    }
+
+    /// Judges and reads. An arena that was tampered with is refused first.
+    fn recover(&mut self) -> Recovered {
+        let refused = match self.try_recover(false) {
+            Ok(recovered) => return recovered,
+            Err(refused) => refused,
+        };
+        let expected = self.tampered && matches!(refused, StartError::Refused(_));
+        assert!(expected, "the start is refused: {refused}");
+        self.counts.refused_starts += 1;
+        self.loss = self.loss.max(Loss::Arena);
+        self.try_recover(true).unwrap_or_else(|error| panic!("loss is accepted: {error}"))
+    }
+
+    fn try_recover(&self, accept_loss: bool) -> Result<Recovered, StartError> {
+        let topics = self.metadata.records();
+        let committed = self.metadata.committed();
+        let arena = match &self.place {
+            None => ArenaFound::Nothing,
+            Some(remnant) => ArenaFound::Header { id: remnant.id, life: remnant.life },
+        };
+        recover(&Remains {
+            mark: self.mark,
+            segments: &self.disk,
+            index: &self.index,
+            arena,
+            old_arena: self.place.as_ref().map(|remnant| remnant as _),
+            topics: &topics,
+            committed: &committed,
+            geometry: self.config.geometry,
+            boot: self.boot,
+            accept_loss,
+        })
+    }
+
+    /// What must be durable before anything is served.
+    fn prepare(&mut self, recovered: &Recovered, doom: &mut Doom) -> Result<(), Interrupted> {
+        let before = &recovered.before;
+        self.replay(recovered, doom)?;
+        for base in &before.sync {
+            self.disk.sync(*base);
+            doom.step()?;
+        }
+        for run in &before.unlink_runs {
+            self.index.runs.remove(&run.0);
+        }
+        doom.step()?;
+        if let Some(end) = before.cut_metadata {
+            self.metadata.cut(end);
+        }
+        for bytes in &recovered.journal {
+            let change = decode_journal(bytes).expect("the journal is whole");
+            self.metadata.put_offset(change);
+        }
+        doom.step()?;
+        if let Some(bases) = &before.bases {
+            self.index.put_bases(bases);
+        }
+        doom.step()?;
+        if !matches!(recovered.report.decision, Decision::Fresh | Decision::CleanStart) {
+            self.mark = Some(recovered.mark_recovered(self.boot));
+        }
+        doom.step()
+    }
+
+    fn replay(&mut self, recovered: &Recovered, doom: &mut Doom) -> Result<(), Interrupted> {
+        let Some(remnant) = self.place.clone().filter(|_| recovered.replays()) else {
+            self.disk.forget_above(recovered.chain.at);
+            return Ok(());
+        };
+        let mut writes = Vec::new();
+        let write = &mut |at, bytes: &[u8]| -> io::Result<()> {
+            writes.push((at, bytes.to_vec()));
+            Ok(())
+        };
+        recovered.write_replay(&remnant, write).expect("memory takes all");
+        let first = writes.first().map_or(recovered.chain.at, |(at, _)| *at);
+        self.disk.forget_above(first);
+        for (at, bytes) in writes {
+            let id = self.disk.submit(at, bytes, false);
+            // Killed here, the write lands or not, or in part.
+            doom.step()?;
+            self.disk.complete(id);
+        }
+        Ok(())
+    }
+
+    fn new_arena(&mut self, recovered: &Recovered) -> SimArena {
+        let id = ArenaId(std::array::from_fn(|_| self.random.random()));
+        SimArena::new(id, recovered.life, self.config.sizes, recovered.chain.at)
+    }
+
+    fn serve(&mut self, mut recovered: Recovered) {
+        let report = recovered.report.clone();
+        self.note("start", report.log_end.0);
+        if self.config.trace {
+            println!("             {report:?}");
+        }
+        assert_eq!(report.rot_total, 0, "nothing has rotted: {report:?}");
+        assert_eq!(report.misplaced_total, 0, "every record fits its queue: {report:?}");
+        assert_eq!(report.records_of_nobody, 0, "every topic lives: {report:?}");
+        let lost = self.checker.counts.lost;
+        self.checker.restarted(self.loss, report.log_end, self.flushed, self.settled_us);
+        assert!(self.checker.counts.lost == lost || report.gave_up, "lost without a word");
+        self.counts.starts += 1;
+        self.counts.replayed += report.records_replayed;
+        self.counts.scanned += report.records_scanned;
+        (self.loss, self.flushed) = (Loss::Nothing, report.log_end);
+        let remnant = self.place.take().expect("the new arena is at its place");
+        let (id, life) = (remnant.id, remnant.life);
+        let arena = SimArena::new(id, life, self.config.sizes, recovered.chain.at);
+        let folds = std::mem::take(&mut recovered.before.fold_runs);
+        for start in folds {
+            let metadata = &self.metadata;
+            self.index.fold(start, |topic| metadata.knows(topic));
+        }
+        let (method, retention) = (self.config.flush_method, self.config.retention);
+        let mut store = recovered.into_store(method, retention, self.faults.disk_use, &arena);
+        let identity = Identity {
+            cluster: "cluster".to_owned(),
+            name: "broker-0".to_owned(),
+            store_host: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 10911),
+            level: self.config.level,
+        };
+        let mut broker = Broker::new(identity, BrokerOptions::default(), self.now().unix_ms);
+        broker.restore(self.metadata.restored(), &mut store);
+        self.processes += 1;
+        let process = Process::new(self.processes, Shard::new(broker, store), arena, self.now_us);
+        self.process = Some(process);
+        self.first_turn();
+    }
+}
+
+/// A commit as the broker writes it into the arena's journal.
+fn decode_journal(bytes: &[u8]) -> Option<OffsetChange> {
+    let (queue, rest) = bytes.split_first_chunk()?;
+    let (offset, rest) = rest.split_first_chunk()?;
+    let (group_len, rest) = rest.split_first_chunk()?;
+    let (group, topic) = rest.split_at_checked(u16::from_be_bytes(*group_len).into())?;
+    Some(OffsetChange {
+        group: str::from_utf8(group).ok()?.to_owned(),
+        topic: str::from_utf8(topic).ok()?.to_owned(),
+        queue: u32::from_be_bytes(*queue),
+        offset: i64::from_be_bytes(*offset),
+    })
+}
