@@ -88,9 +88,10 @@ struct Fact {
 
 #[derive(Default)]
 struct Commits {
-    acknowledged: Option<i64>,
+    /// Number and offset.
+    acknowledged: Option<(u64, i64)>,
     /// Sent after that, with an unknown end.
-    later: Vec<i64>,
+    later: Vec<(u64, i64)>,
     ever: BTreeSet<i64>,
 }
 
@@ -366,18 +367,22 @@ impl Checker {
 
     // ----- Consumer offsets --------------------------------------------------------
 
-    pub fn committing(&mut self, client: usize, queue: Queue, offset: i64) {
+    /// A commit goes out. Returns its number.
+    pub fn committing(&mut self, client: usize, queue: Queue, offset: i64) -> u64 {
         let commits = self.commits.entry((client, queue)).or_default();
-        commits.later.push(offset);
+        self.counts.commits += 1;
+        commits.later.push((self.counts.commits, offset));
         commits.ever.insert(offset);
+        self.counts.commits
     }
 
-    pub fn committed(&mut self, client: usize, queue: Queue, offset: i64) {
-        self.counts.commits += 1;
+    /// It was acknowledged, and with it all before: they came over the same connection.
+    pub fn committed(&mut self, client: usize, queue: Queue, number: u64, offset: i64) {
         let commits = self.commits.entry((client, queue)).or_default();
-        let at = commits.later.iter().position(|later| *later == offset);
-        commits.later.drain(..=at.expect("committed once for each attempt"));
-        commits.acknowledged = Some(offset);
+        commits.later.retain(|(later, _)| *later > number);
+        if commits.acknowledged.is_none_or(|(before, _)| before < number) {
+            commits.acknowledged = Some((number, offset));
+        }
     }
 
     /// A commit that was refused may not have happened.
@@ -388,7 +393,11 @@ impl Checker {
         };
         let known = match found {
             None => commits.acknowledged.is_none(),
-            Some(found) => commits.acknowledged == Some(found) || commits.later.contains(&found),
+            Some(found) => {
+                let acknowledged = commits.acknowledged.map(|(_, offset)| offset);
+                let mut later = commits.later.iter().map(|(_, offset)| *offset);
+                acknowledged == Some(found) || later.any(|later| later == found)
+            }
         };
         assert!(
             known,
@@ -426,7 +435,7 @@ impl Checker {
         if loss != Loss::Nothing {
             for commits in self.commits.values_mut() {
                 commits.acknowledged = None;
-                commits.later = commits.ever.iter().copied().collect();
+                commits.later = commits.ever.iter().map(|offset| (0, *offset)).collect();
             }
         }
     }

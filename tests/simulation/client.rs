@@ -33,8 +33,8 @@ pub struct Pending {
 
 pub enum Asked {
     Send { uids: Vec<u64> },
-    Pull { queue: Queue, from: i64, tags: Option<Vec<u8>>, commit: Option<i64>, visible: u64 },
-    Commit { queue: Queue, offset: i64 },
+    Pull { queue: Queue, from: i64, tags: Option<Vec<u8>>, visible: u64 },
+    Commit { queue: Queue, number: u64, offset: i64 },
     Position { queue: Queue },
     Max { queue: Queue, visible: u64 },
     Min { queue: Queue },
@@ -145,7 +145,7 @@ impl Client {
         let names = tags.as_ref().map(|tags| {
             tags.iter().map(|tag| Message::tag_name(*tag)).collect::<Vec<_>>().join("||")
         });
-        let asked = Asked::Pull { queue, from, tags, commit, visible };
+        let asked = Asked::Pull { queue, from, tags, visible };
         let wait_us = hold_ms.unwrap_or(0) as u64 * 1_000;
         let opaque = self.note(asked, false, now_us, wait_us);
         let group = self.group();
@@ -180,11 +180,11 @@ impl Client {
         &mut self,
         topic: &str,
         queue: Queue,
-        offset: i64,
+        (number, offset): (u64, i64),
         oneway: bool,
         now_us: u64,
     ) -> Vec<u8> {
-        let opaque = self.note(Asked::Commit { queue, offset }, oneway, now_us, 0);
+        let opaque = self.note(Asked::Commit { queue, number, offset }, oneway, now_us, 0);
         let group = self.group();
         let header = UpdateConsumerOffset {
             consumer_group: Value::of(&group),

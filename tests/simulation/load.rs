@@ -148,11 +148,11 @@ impl World {
     fn a_commit(&mut self, client: usize) -> Vec<u8> {
         let queue = self.a_queue();
         let offset = self.random.random_range(0..1_000);
-        self.checker.committing(client, queue, offset);
+        let number = self.checker.committing(client, queue, offset);
         let oneway = self.random.random_bool(0.5);
         let now_us = self.now_us;
         let name = &self.topics[queue.0].name;
-        self.clients[client].commit(name, queue, offset, oneway, now_us)
+        self.clients[client].commit(name, queue, (number, offset), oneway, now_us)
     }
 
     fn a_question(&mut self, client: usize) -> Vec<u8> {
@@ -204,12 +204,9 @@ impl World {
         let number = |key: &'static str| reply.ext.need_i64(key).expect("a number in the answer");
         match asked {
             Asked::Send { uids } => self.sent_answer(&uids, reply),
-            Asked::Pull { queue, from, tags, commit, visible } => {
+            Asked::Pull { queue, from, tags, visible } => {
                 if !matches!(reply.code, 0 | 19 | 20 | 21) {
                     return self.refused(client, reply, &[1, 17]);
-                }
-                if let Some(commit) = commit {
-                    self.checker.committed(client, queue, commit);
                 }
                 let messages: Vec<StoredMessage> =
                     StoredMessages::new(reply.body).collect::<Result<_, _>>().expect("whole");
@@ -236,8 +233,8 @@ impl World {
                     self.audited(queue, reply.code, pulled.next, pulled.max);
                 }
             }
-            Asked::Commit { queue, offset } => match reply.code {
-                0 => self.checker.committed(client, queue, offset),
+            Asked::Commit { queue, number, offset } => match reply.code {
+                0 => self.checker.committed(client, queue, number, offset),
                 _ => self.refused(client, reply, &[2, 17]),
             },
             Asked::Position { queue } => {
@@ -304,7 +301,7 @@ impl Asked {
         match self {
             Self::Send { uids } => format!("send {uids:?}"),
             Self::Pull { queue, from, .. } => format!("pull {queue:?} from {from}"),
-            Self::Commit { queue, offset } => format!("commit {queue:?} {offset}"),
+            Self::Commit { queue, offset, .. } => format!("commit {queue:?} {offset}"),
             Self::Position { queue } => format!("position {queue:?}"),
             Self::Max { queue, .. } => format!("max {queue:?}"),
             Self::Min { queue } => format!("min {queue:?}"),

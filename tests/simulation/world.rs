@@ -420,9 +420,8 @@ impl World {
         let Some(process) = &mut self.process else { return };
         self.counts.turns += 1;
         let crash = self.faults.turn.filter(|_| !process.inbox.is_empty());
-        if let Some(crash) = crash {
-            self.faults.turn = None;
-            process.arena.fuse = crash.in_arena.then_some(crash.after);
+        if let Some(crash) = crash.filter(|crash| crash.in_arena) {
+            process.arena.fuse.get_or_insert(crash.after);
         }
         let inputs = std::mem::take(&mut process.inbox);
         let Process { shard, arena, .. } = process;
@@ -458,9 +457,6 @@ impl World {
             }
             Err(payload) => resume_unwind(payload),
         }
-        if let Some(process) = &mut self.process {
-            process.arena.fuse = None;
-        }
         let mut left = crash.filter(|crash| !crash.in_arena).map(|crash| crash.after);
         for intent in intents {
             if left == Some(0) {
@@ -471,6 +467,7 @@ impl World {
             self.perform(intent);
         }
         if left.is_some() {
+            self.counts.kills_in_turn += 1;
             return self.end_process(crash.expect("counted down").power);
         }
         self.look_after_process();
@@ -885,6 +882,7 @@ impl World {
     /// The process ends without a word, and with `power` the machine too.
     pub fn end_process(&mut self, power: bool) {
         let Some(process) = self.process.take() else { return };
+        self.faults.turn = None;
         self.note(if power { "power cut" } else { "killed" }, process.number);
         self.flushed = self.flushed.max(process.shard.store.watermarks().flushed());
         let broken = process.log_failed;
