@@ -102,6 +102,8 @@ pub struct Broker {
     pub room_awaited: bool,
     offsets_due_us: u64,
     saving_offsets: bool,
+    /// The journal's other half holds offsets that are not durable yet.
+    journal_switched: bool,
     stopping: bool,
     /// The arena's journal may hold positions whose deletion is durable.
     journal_holds_deleted: bool,
@@ -153,6 +155,7 @@ impl Broker {
             room_awaited: false,
             offsets_due_us: 0,
             saving_offsets: false,
+            journal_switched: false,
             stopping: false,
             journal_holds_deleted: false,
             earliest: None,

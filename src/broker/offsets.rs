@@ -59,23 +59,19 @@ impl Offsets {
         self.position(group, topic, queue)?.pulled
     }
 
-    /// The last commit counts, also when it goes back. True if it changed something.
-    pub fn commit(
-        &mut self,
-        group: &str,
-        topic: &str,
-        queue: u32,
-        offset: i64,
-    ) -> Result<bool, TooMany> {
-        let position = self.position_mut(group, topic, queue)?;
-        if position.committed == Some(offset) {
-            return Ok(false);
-        }
+    /// Makes a place for the position, unless there are too many.
+    pub fn open(&mut self, group: &str, topic: &str, queue: u32) -> Result<(), TooMany> {
+        self.position_mut(group, topic, queue).map(|_| ())
+    }
+
+    /// The last commit counts, also when it goes back. The position is open.
+    pub fn commit(&mut self, group: &str, topic: &str, queue: u32, offset: i64) {
+        let position = self.position_mut(group, topic, queue);
+        let position = position.expect("a position is opened before a commit");
         position.committed = Some(offset);
         if !std::mem::replace(&mut position.changed, true) {
             self.changed.push((group.to_owned(), topic.to_owned(), queue));
         }
-        Ok(true)
     }
 
     /// A position that is durable already, at start.
@@ -175,9 +171,11 @@ impl Offsets {
         for (group, topic, queues) in taken.0 {
             for (queue, old) in queues.into_iter().enumerate() {
                 let Some(offset) = old.committed else { continue };
-                if self.get(&group, &topic, queue as u32).is_none() {
-                    // There was room for it before.
-                    let _ = self.commit(&group, &topic, queue as u32, offset);
+                // There was room for it before.
+                if self.get(&group, &topic, queue as u32).is_none()
+                    && self.open(&group, &topic, queue as u32).is_ok()
+                {
+                    self.commit(&group, &topic, queue as u32, offset);
                 }
             }
         }
@@ -257,12 +255,16 @@ impl<'a> JournalEntry<'a> {
 mod tests {
     use super::*;
 
+    fn commit(offsets: &mut Offsets, topic: &str, queue: u32, offset: i64) {
+        offsets.open("g", topic, queue).unwrap();
+        offsets.commit("g", topic, queue, offset);
+    }
+
     #[test]
     fn the_last_commit_counts_and_is_handed_out_once() {
         let mut offsets = Offsets::default();
-        assert_eq!(offsets.commit("g", "t", 2, 10), Ok(true));
-        assert_eq!(offsets.commit("g", "t", 2, 7), Ok(true));
-        assert_eq!(offsets.commit("g", "t", 2, 7), Ok(false));
+        commit(&mut offsets, "t", 2, 10);
+        commit(&mut offsets, "t", 2, 7);
         assert_eq!(offsets.get("g", "t", 2), Some(7));
         assert_eq!(offsets.get("g", "t", 1), None);
         let change = Change { group: "g".into(), topic: "t".into(), queue: 2, offset: 7 };
@@ -273,8 +275,8 @@ mod tests {
     #[test]
     fn the_positions_of_a_removed_topic_or_group_are_gone() {
         let mut offsets = Offsets::default();
-        offsets.commit("g", "t", 0, 1).unwrap();
-        offsets.commit("g", "u", 0, 2).unwrap();
+        commit(&mut offsets, "t", 0, 1);
+        commit(&mut offsets, "u", 0, 2);
         offsets.take_topic("t");
         assert_eq!(offsets.get("g", "t", 0), None);
         assert_eq!(offsets.topics_of("g").len(), 1);
@@ -286,12 +288,12 @@ mod tests {
     #[test]
     fn a_deletion_that_fails_gives_positions_back_but_not_over_newer_ones() {
         let mut offsets = Offsets::default();
-        offsets.commit("g", "t", 0, 1).unwrap();
-        offsets.commit("g", "t", 1, 2).unwrap();
+        commit(&mut offsets, "t", 0, 1);
+        commit(&mut offsets, "t", 1, 2);
         offsets.take_changes();
         let taken = offsets.take_topic("t");
         assert!(!offsets.has_changes());
-        offsets.commit("g", "t", 1, 5).unwrap();
+        commit(&mut offsets, "t", 1, 5);
         offsets.put_back(taken);
         assert_eq!(offsets.get("g", "t", 0), Some(1));
         assert_eq!(offsets.get("g", "t", 1), Some(5));

@@ -78,18 +78,21 @@ impl Broker {
         if offset < 0 {
             return Err(Refusal::invalid(format!("commitOffset[{offset}] is negative")));
         }
-        let committed = self.offsets.commit(group, topic, queue, offset);
-        let changed = committed.map_err(|_| {
-            Refusal::error("too many consumer offsets: CONSUMER_OFFSETS_MAX (4000000) is reached")
-        })?;
-        if !changed {
+        if self.offsets.get(group, topic, queue) == Some(offset) {
             return Ok(());
         }
-        let change = JournalEntry { group, topic, queue, offset };
-        if cx.arena.journal_append(change.encode(&mut self.journal)).is_err() {
-            // The half is full before its time: what it holds is made durable now.
-            self.offsets_due_us = cx.now.mono_us;
+        self.offsets.open(group, topic, queue).map_err(|_| {
+            Refusal::error("too many consumer offsets: CONSUMER_OFFSETS_MAX (4000000) is reached")
+        })?;
+        let entry = JournalEntry { group, topic, queue, offset };
+        let entry = entry.encode(&mut self.journal);
+        if cx.arena.journal_append(entry).is_err() {
+            // The half is full before its time: what it holds is made durable now. An
+            // offset that stands nowhere is not acknowledged.
+            self.save_offsets(cx, true);
+            cx.arena.journal_append(&self.journal).map_err(|_| Refusal::offsets_behind())?;
         }
+        self.offsets.commit(group, topic, queue, offset);
         Ok(())
     }
 
@@ -105,7 +108,10 @@ impl Broker {
         self.saving_offsets = true;
         self.journal_holds_deleted = false;
         self.offsets_due_us = cx.now.mono_us + OFFSETS_SAVED_EVERY_US;
-        cx.arena.journal_switch();
+        // After a transaction that failed the other half still holds what it was for.
+        if !std::mem::replace(&mut self.journal_switched, true) {
+            cx.arena.journal_switch();
+        }
         let token = self.take_token();
         self.pending.insert(token, topics::Pending::Offsets);
         let changes = self.offsets.take_changes();

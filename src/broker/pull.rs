@@ -104,7 +104,11 @@ impl Broker {
             topic_sys_flag,
         };
         if pull.has(pull_flag::COMMIT_OFFSET) {
-            self.commit(cx, &group, &name, queue, pull.commit_offset)?;
+            match self.commit(cx, &group, &name, queue, pull.commit_offset) {
+                // The next pull commits again.
+                Err(refusal) if refusal.code == response::SYSTEM_BUSY => {}
+                other => other?,
+            }
         }
         self.offsets.note_pull(&group, &name, queue, pull.queue_offset);
         let hold_us = self.hold_us(&pull);

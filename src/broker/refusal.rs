@@ -56,6 +56,13 @@ impl Refusal {
         }
     }
 
+    /// The journal of consumer offsets is full while the metadata is behind.
+    pub fn offsets_behind() -> Self {
+        let remark = "[OVERLOAD]system busy: consumer offsets come faster than they can be \
+                      made durable; commit again later";
+        Self::new(response::SYSTEM_BUSY, remark)
+    }
+
     /// No further frame can wait.
     pub fn waiting_full() -> Self {
         let remark = "[OVERLOAD]system busy, start flow control for a while: \

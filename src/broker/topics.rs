@@ -335,6 +335,7 @@ impl Broker {
         match pending {
             Pending::Offsets => {
                 self.saving_offsets = false;
+                self.journal_switched = false;
                 cx.arena.journal_clear_other();
             }
             Pending::Request(to) => cx.ok(to),
