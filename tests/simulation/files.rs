@@ -173,6 +173,7 @@ impl Metadata {
             groups: self.groups.values().cloned().collect(),
             group_version: version,
             offsets: offsets.collect(),
+            options: Vec::new(),
         }
     }
 }

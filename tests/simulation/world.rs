@@ -870,7 +870,14 @@ impl World {
                 self.checker.departs(queue.0, message.physical_offset + size, &marks);
             }
         }
-        assert!(rest.is_empty(), "a reply that cannot be read leaves the broker");
+        let error = Request::read(rest).err();
+        assert!(
+            rest.is_empty(),
+            "a reply that cannot be read leaves the broker: {error:?}, {} of {} bytes: {:?}",
+            rest.len(),
+            bytes.len(),
+            String::from_utf8_lossy(&rest[..rest.len().min(400)])
+        );
     }
 
     // ----- Ends --------------------------------------------------------------------
