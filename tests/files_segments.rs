@@ -37,6 +37,23 @@ fn a_prepared_segment_has_its_size_its_zeros_and_its_space() {
     }
 }
 
+/// What a start writes from a dead process's arena ends in a group that was closed in
+/// ordinary memory; a direct write refused it, and with it the start.
+#[test]
+fn blocks_are_written_wherever_they_lie_in_memory() {
+    for direct in [false, true] {
+        let (_root, files) = log(direct);
+        let segment = files.open_or_prepare(LogOffset(0)).unwrap();
+        let memory: Vec<u8> = (0..3 * 4096).map(|i| (i % 251) as u8).collect();
+        let blocks = |skip: usize| &memory[memory.as_ptr().align_offset(4096) + skip..][..4096];
+        segment.write_blocks(blocks(0), 4096).unwrap();
+        segment.write_blocks(blocks(16), 8192).unwrap();
+        let stored = fs::read(files.path(LogOffset(0))).unwrap();
+        assert!(stored[4096..8192] == *blocks(0) && stored[8192..12288] == *blocks(16));
+        assert!(stored[..4096].iter().chain(&stored[12288..]).all(|byte| *byte == 0));
+    }
+}
+
 #[test]
 fn segments_are_listed_in_order_and_leftovers_of_a_kill_are_removed() {
     let (root, files) = log(false);

@@ -271,8 +271,8 @@ fn replay(
             }
             open = Some(segments.open_or_prepare(base).map_err(io::Error::other)?);
         }
-        let file = open.as_ref().expect("opened above").file();
-        file.write_all_at(bytes, geometry.position(at))
+        let segment = open.as_ref().expect("opened above");
+        segment.write_blocks(bytes, geometry.position(at))
     };
     let written = recovered.write_replay(arena, write);
     let flushed = written.and_then(|()| open.map_or(Ok(()), |file| file.file().sync_data()));

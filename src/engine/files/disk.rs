@@ -10,7 +10,7 @@ use nix::sys::statvfs::statvfs;
 use tracing::warn;
 
 use super::error::{FileError, Tried};
-use super::segments::Zeros;
+use super::segments::Aligned;
 use super::small;
 use crate::base::limits::BLOCK_BYTES;
 
@@ -92,7 +92,7 @@ fn direct_write_works(directory: &Path) -> Result<bool, FileError> {
         .truncate(true)
         .custom_flags(libc::O_DIRECT)
         .open(&path);
-    let zeros = Zeros::new(BLOCK_BYTES as usize);
+    let zeros = Aligned::zeros(BLOCK_BYTES as usize);
     let written = file.and_then(|file| file.write_all_at(zeros.bytes(), 0));
     let removed = match fs::remove_file(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
@@ -123,7 +123,7 @@ fn probe_flush_at(path: &Path, direct: bool) -> Result<FlushProbe, FileError> {
         options.write(true).create(true).custom_flags(direct_flag | flags).open(path)
     };
     let plain = open(libc::O_TRUNC).tried("create", path)?;
-    let zeros = Zeros::new(2 * PROBE_WRITES * BLOCK_BYTES as usize);
+    let zeros = Aligned::zeros(2 * PROBE_WRITES * BLOCK_BYTES as usize);
     plain.write_all_at(zeros.bytes(), 0).tried("write", path)?;
     plain.sync_all().tried("flush", path)?;
     let dsync = open(libc::O_DSYNC).tried("open", path)?;

@@ -58,6 +58,16 @@ impl SegmentFile {
     pub fn file(&self) -> &File {
         &self.file
     }
+
+    /// Writes whole blocks at `position`, wherever they lie in memory.
+    pub fn write_blocks(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        if !self.direct || bytes.as_ptr().align_offset(BLOCK_BYTES as usize) == 0 {
+            return self.file.write_all_at(bytes, position);
+        }
+        let mut aligned = Aligned::zeros(bytes.len());
+        aligned.bytes_mut().copy_from_slice(bytes);
+        self.file.write_all_at(aligned.bytes(), position)
+    }
 }
 
 impl AsFd for SegmentFile {
@@ -138,7 +148,7 @@ impl SegmentFiles {
             Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {}
             Err(error) => Err(error).tried("reserve space for", scratch)?,
         }
-        let zeros = Zeros::new(ZERO_BYTES);
+        let zeros = Aligned::zeros(ZERO_BYTES);
         for at in (0..self.segment_bytes).step_by(ZERO_BYTES) {
             if !keep_going() {
                 return Err(io::Error::from(ErrorKind::Interrupted)).tried("fill", scratch);
@@ -247,15 +257,15 @@ fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Zeros whose first byte lies on a block boundary, as direct writes need.
-pub(super) struct Zeros {
+/// Bytes of which the first lies on a block boundary, as direct writes need.
+pub(super) struct Aligned {
     memory: Vec<u8>,
     start: usize,
     len: usize,
 }
 
-impl Zeros {
-    pub(super) fn new(len: usize) -> Self {
+impl Aligned {
+    pub(super) fn zeros(len: usize) -> Self {
         let memory = vec![0; len + BLOCK_BYTES as usize];
         let start = memory.as_ptr().align_offset(BLOCK_BYTES as usize);
         Self { memory, start, len }
@@ -263,5 +273,9 @@ impl Zeros {
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.memory[self.start..self.start + self.len]
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.start + self.len]
     }
 }
