@@ -3,6 +3,7 @@
 mod boot;
 mod echo;
 mod node;
+mod ports;
 mod run;
 
 use std::collections::HashMap;
@@ -356,7 +357,7 @@ fn take_ports(listen: Ipv4Addr, pair: Option<PortPair>) -> Result<Ports, String>
     match pair {
         Some(PortPair { main, old }) => {
             let bind = |port: u16| {
-                TcpListener::bind((listen, port)).map_err(|error| {
+                ports::listen(listen, port).map_err(|error| {
                     format!(
                         "cannot listen on {listen}:{port}: {error}; end what listens there, or \
                          give another --port (each shard takes two, 10 apart from the next)"

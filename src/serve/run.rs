@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, info};
 
 use super::node::{Node, Notice, Publisher};
-use super::{Addressed, Serving, Table, start};
+use super::{Addressed, Serving, Table, ports, start};
 use crate::base::metadata::DataVersion;
 use crate::base::topic::TopicConfig;
 use crate::config::{Config, NameServers};
@@ -263,7 +263,7 @@ fn value_change(change: ValueChange) -> Change {
 }
 
 fn take_name_server_port(listen: Ipv4Addr, port: u16) -> Result<TcpListener, String> {
-    NameServerService::bind(SocketAddr::from((listen, port))).map_err(|error| {
+    ports::listen(listen, port).map_err(|error| {
         format!(
             "the name server cannot listen on {listen}:{port}: {error}; end what listens there, \
              give another --namesrv-port, or name the servers to use with --namesrv"
