@@ -142,7 +142,7 @@ impl Broker {
         let used = f64::from(cx.store.disk().disk().0) / 1000.0;
         table.put("commitLogDiskRatio", used);
         table.put("consumeQueueDiskRatio", used);
-        if let Some(path) = self.options.fixed("storePathCommitLog") {
+        if let Some(path) = self.options.fixed("storePathRootDir") {
             table.put(&format!("commitLogDiskRatio_{path}"), used);
         }
         table.put("earliestMessageTimeStamp", self.earliest_ms(cx).unwrap_or(-1));

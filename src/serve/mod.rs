@@ -17,6 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::{info, warn};
 
 use crate::base::metadata::{DataVersion, TopicRecord};
+use crate::base::options::BrokerOptions;
 use crate::base::topic::TopicConfig;
 use crate::base::{LogOffset, names};
 use crate::config::{Config, FlushChoice, PortPair, ShardIdentity};
@@ -134,6 +135,7 @@ fn start(
             name_servers: name_servers.to_owned(),
             segment_bytes: identity.segment_bytes,
         };
+        let options = config.broker_options(&shown, &metadata.options);
         described.push((brokers[shard].clone(), address, thread, seat));
         by_thread[thread].push(ShardPlan {
             index: shard as u16,
@@ -142,13 +144,13 @@ fn start(
             name: brokers[shard].clone(),
             address,
             level: config.ack,
-            options: config.broker_options(&shown, &metadata.options),
             metadata,
             listeners: ports.listeners,
             arena_bytes: plan.arena_bytes,
             place: arena_place(config),
             flush_method,
-            retention: retention(config),
+            retention: retention(config, &options),
+            options,
             accept_loss: config.accept_loss,
             boot: boot_id,
             start_ms,
@@ -397,10 +399,11 @@ fn flush_method(config: &Config, directory: &DataDirectory) -> Result<FlushMetho
     })
 }
 
-fn retention(config: &Config) -> RetentionConfig {
+/// The rules of retention; what a tool has set in an earlier life stands in the options.
+fn retention(config: &Config, options: &BrokerOptions) -> RetentionConfig {
     RetentionConfig {
-        age_ms_max: i64::from(*config.retention.hours.value()) * 3_600_000,
-        hurry_at: DiskUse(*config.retention.expire_at.value() * 10),
+        age_ms_max: i64::from(options.file_reserved_time) * 3_600_000,
+        hurry_at: DiskUse(options.disk_max_used_space_ratio * 10),
         force_at: DiskUse(config.retention.force_at * 10),
         refuse_at: DiskUse(config.retention.refuse_at * 10),
     }
