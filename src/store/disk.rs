@@ -16,10 +16,14 @@ pub struct DiskState {
     segments: VecDeque<(LogOffset, i64)>,
     next_check_us: u64,
     asked: bool,
+    /// Something was appended since the last look.
+    grown: bool,
 }
 
-/// How often the disk is looked at, and old segments with it.
-const CHECK_US: u64 = 10_000_000;
+/// How often the disk is looked at, and old segments with it: a log that grows by a
+/// gigabyte a second must not wait ten seconds for room, one that rests need not ask.
+const CHECK_GROWING_US: u64 = 1_000_000;
+const CHECK_RESTING_US: u64 = 10_000_000;
 
 impl DiskState {
     /// `segments`: base and newest store time, in log order.
@@ -29,7 +33,7 @@ impl DiskState {
         segments: impl IntoIterator<Item = (LogOffset, i64)>,
     ) -> Self {
         let segments = segments.into_iter().collect();
-        Self { rules, disk, segments, next_check_us: 0, asked: false }
+        Self { rules, disk, segments, next_check_us: 0, asked: false, grown: false }
     }
 
     pub fn disk(&self) -> DiskUse {
@@ -51,6 +55,7 @@ impl DiskState {
 
     /// The log has reached the segment at `base`; the one before it is complete.
     pub(super) fn on_appended(&mut self, base: LogOffset, store_ms: i64) {
+        self.grown = true;
         match self.segments.back_mut() {
             Some((last, newest)) if *last == base => *newest = store_ms,
             _ => self.segments.push_back((base, store_ms)),
@@ -77,7 +82,9 @@ impl DiskState {
         }
         self.disk = disk;
         self.asked = false;
-        self.next_check_us = now.mono_us + CHECK_US;
+        let grown = std::mem::take(&mut self.grown);
+        let wait_us = if grown { CHECK_GROWING_US } else { CHECK_RESTING_US };
+        self.next_check_us = now.mono_us + wait_us;
     }
 
     /// The segments that go now. `kept` is the first offset that must stay: what is not
