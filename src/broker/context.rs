@@ -48,6 +48,8 @@ pub struct FramePlace {
     pub body: Span,
     /// When the frame came, by the monotonic clock; waiting does not change it.
     pub since_us: u64,
+    /// It was handled before, and had to wait: what is done at once was done then.
+    pub waited: bool,
 }
 
 /// How a request went.

@@ -45,8 +45,8 @@ handlers! {
     request::SEND_MESSAGE => send(place);
     request::SEND_MESSAGE_V2 => send(place);
     request::SEND_BATCH_MESSAGE => send(place);
-    request::PULL_MESSAGE => pull;
-    request::LITE_PULL_MESSAGE => pull;
+    request::PULL_MESSAGE => pull(place);
+    request::LITE_PULL_MESSAGE => pull(place);
 
     request::QUERY_CONSUMER_OFFSET => query_consumer_offset;
     request::UPDATE_CONSUMER_OFFSET => update_consumer_offset;

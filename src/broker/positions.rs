@@ -89,11 +89,20 @@ impl Broker {
         if cx.arena.journal_append(entry).is_err() {
             // The half is full before its time: what it holds is made durable now. An
             // offset that stands nowhere is not acknowledged.
-            self.save_offsets(cx, true);
+            self.make_journal_room(cx);
             cx.arena.journal_append(&self.journal).map_err(|_| Refusal::offsets_behind())?;
         }
         self.offsets.commit(group, topic, queue, offset);
         Ok(())
+    }
+
+    fn make_journal_room(&mut self, cx: &mut Context) {
+        self.save_offsets(cx, true);
+        if !self.saving_offsets && !self.journal_switched {
+            // Everything in the half was made durable along with the one before it.
+            cx.arena.journal_switch();
+            cx.arena.journal_clear_other();
+        }
     }
 
     /// Makes consumer offsets durable when it is time, or `now`.

@@ -12,7 +12,7 @@ use crate::wire::pull::{PullRequest, pull_flag};
 use crate::wire::{FrameWriter, Request, body::heartbeat::MessageModel};
 
 use super::Broker;
-use super::context::{Cause, Context, Outcome, ReplyTo};
+use super::context::{Cause, Context, FramePlace, Outcome, ReplyTo};
 use super::holds::Hold;
 use super::members::tag_codes;
 use super::refusal::Refusal;
@@ -66,6 +66,7 @@ impl Broker {
         &mut self,
         cx: &mut Context,
         to: ReplyTo,
+        place: FramePlace,
         request: &Request,
     ) -> Result<Outcome, Refusal> {
         let pull = PullRequest::decode(&request.ext)?;
@@ -103,7 +104,8 @@ impl Broker {
             group_sys_flag,
             topic_sys_flag,
         };
-        if pull.has(pull_flag::COMMIT_OFFSET) {
+        // A pull that has waited for the disk must not take back what came meanwhile.
+        if pull.has(pull_flag::COMMIT_OFFSET) && !place.waited {
             match self.commit(cx, &group, &name, queue, pull.commit_offset) {
                 // The next pull commits again.
                 Err(refusal) if refusal.code == response::SYSTEM_BUSY => {}

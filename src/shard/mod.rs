@@ -231,7 +231,7 @@ impl Shard {
             };
             let span = Span { source, start: at as u32, len: prefix.frame_bytes as u32 };
             at += prefix.frame_bytes;
-            self.handle(conn, span, since_us, world)?;
+            self.handle(conn, span, since_us, false, world)?;
         }
     }
 
@@ -241,6 +241,7 @@ impl Shard {
         conn: ConnId,
         frame: Span,
         since_us: u64,
+        waited: bool,
         world: &mut World,
     ) -> Result<(), Fatal> {
         let frames = TurnFrames { buffers: world.buffers, held: &self.held };
@@ -268,7 +269,7 @@ impl Shard {
             replies: &mut self.connections,
             effects: &mut self.effects,
         };
-        let place = FramePlace { frame, body, since_us };
+        let place = FramePlace { frame, body, since_us, waited };
         match self.broker.handle(&mut cx, to, place, &request) {
             Outcome::Done => {}
             Outcome::Wait(cause) => {
@@ -306,7 +307,8 @@ impl Shard {
         let len = bytes.len() as u32;
         let source = Source::Held(self.held.len() as u32);
         self.held.push(bytes);
-        if let Err(fatal) = self.handle(conn, Span { source, start: 0, len }, since_us, world) {
+        let span = Span { source, start: 0, len };
+        if let Err(fatal) = self.handle(conn, span, since_us, true, world) {
             self.give_up(conn, fatal, world);
         }
     }
