@@ -182,7 +182,13 @@ pub fn recover(remains: &Remains) -> Result<Recovered, StartError> {
     }
     if decision == Decision::Replay {
         let arena = remains.old_arena.expect("an arena that is ours can be read");
-        match rebuild(remains, Some(arena), None) {
+        // Before anything was published there may be prepared segments, in any order,
+        // but no log.
+        let rebuilt = match arena.edge() {
+            LogOffset(0) => rebuild(remains, None, Some(ChainEnd::default())),
+            _ => rebuild(remains, Some(arena), None),
+        };
+        match rebuilt {
             Ok(rebuilt) => return finish(remains, decision, rebuilt),
             Err(StartError::Replay(error)) => {
                 decision = Decision::after_refused_replay(accept_loss);

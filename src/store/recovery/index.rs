@@ -40,7 +40,7 @@ pub(super) fn load_runs(
     log_end: LogOffset,
 ) -> Result<(QueueIndex, Vec<LogOffset>), StartError> {
     let log_min = remains.segments.segments().first().copied().unwrap_or_default();
-    let mut index = QueueIndex::new(log_min);
+    let mut index = QueueIndex::new(log_min.min(log_end));
     let mut runs = remains.index.runs().map_err(StartError::Index)?.into_iter();
     for start in runs.by_ref() {
         let loaded = remains
