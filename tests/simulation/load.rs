@@ -63,10 +63,9 @@ impl World {
             let until_us = pending.until_us.max(it.stalled_until_us + 5_000_000);
             assert!(
                 self.now_us <= until_us,
-                "request {opaque} of client {client} has had no answer since {}, now {}; {}",
-                pending.since_us,
+                "request {opaque} of client {client} has had no answer: {}, now {}",
+                pending.describe(),
                 self.now_us,
-                pending.asked.name()
             );
         }
     }
@@ -293,6 +292,12 @@ impl World {
     fn refused(&self, client: usize, reply: &Request, allowed: &[i32]) {
         let (code, remark) = (reply.code, &reply.remark);
         assert!(allowed.contains(&code), "client {client} is refused with code {code}: {remark:?}");
+    }
+}
+
+impl Pending {
+    pub fn describe(&self) -> String {
+        format!("{} since {}", self.asked.name(), self.since_us)
     }
 }
 

@@ -88,7 +88,16 @@ impl World {
     fn until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
         let end_us = self.now_us + END_US;
         self.run(end_us, &mut done);
-        assert!(done(self), "the run does not come to its end: {what}");
+        let waiting: Vec<_> = self
+            .clients
+            .iter()
+            .flat_map(|client| client.outstanding.values().map(|it| (client.number, it.describe())))
+            .collect();
+        assert!(
+            done(self),
+            "the run does not come to its end: {what}; waiting: {waiting:?}, {}",
+            self.describe_connections()
+        );
     }
 
     fn is_quiet(&self) -> bool {

@@ -80,6 +80,8 @@ pub struct World {
     /// What may have been lost since the last start, and what was durable then.
     pub loss: Loss,
     pub flushed: LogOffset,
+    /// A start has said that acknowledged messages may be gone.
+    pub gave_up: bool,
     pub settled_us: u64,
     pub faults: Faults,
     /// Queues that an audit has still to read.
@@ -221,6 +223,7 @@ impl World {
             checker: Checker::default(),
             loss: Loss::Nothing,
             flushed: LogOffset(0),
+            gave_up: false,
             settled_us: 0,
             faults: Faults { calm: false, turn: None, disk_error: false, disk_use: DiskUse(500) },
             audit_left: Vec::new(),
@@ -419,7 +422,7 @@ impl World {
         let now = self.now();
         let Some(process) = &mut self.process else { return };
         self.counts.turns += 1;
-        let crash = self.faults.turn.filter(|_| !process.inbox.is_empty());
+        let crash = self.faults.turn;
         if let Some(crash) = crash.filter(|crash| crash.in_arena) {
             process.arena.fuse.get_or_insert(crash.after);
         }
@@ -880,6 +883,26 @@ impl World {
         );
     }
 
+    /// For reports of what went wrong.
+    pub fn describe_connections(&self) -> String {
+        let describe = |(number, it): (&u64, &Connection)| {
+            format!(
+                "connection {number} of {}: {} bytes up, {} down, paused {}, sending {}, \
+                 closing {}, left {}, life {} of {}; ",
+                it.client,
+                it.up.len(),
+                it.down.len(),
+                it.paused,
+                it.sending,
+                it.closing,
+                it.left,
+                it.life,
+                self.number()
+            )
+        };
+        self.connections.iter().map(describe).collect()
+    }
+
     // ----- Ends --------------------------------------------------------------------
 
     pub fn number(&self) -> u64 {
@@ -997,15 +1020,17 @@ impl World {
 
     /// The client notices that its connection is gone.
     fn hang_up(&mut self, connection: u64) {
-        let Some(it) = self.connections.get_mut(&connection) else { return };
-        it.left = true;
-        let (client, life) = (it.client, it.life);
-        if self.process.as_ref().is_none_or(|process| process.number != life) {
-            self.connections.remove(&connection);
+        if let Some(it) = self.connections.get_mut(&connection) {
+            it.left = true;
+            let life = it.life;
+            if self.process.as_ref().is_none_or(|process| process.number != life) {
+                self.connections.remove(&connection);
+            }
         }
-        if self.clients[client].connection == Some(connection) {
-            self.clients[client].connection = None;
-            self.clients[client].outstanding.clear();
+        let had = |client: &&mut Client| client.connection == Some(connection);
+        for client in self.clients.iter_mut().filter(had) {
+            client.connection = None;
+            client.outstanding.clear();
         }
     }
 }
