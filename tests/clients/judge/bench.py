@@ -11,6 +11,7 @@ TOPIC = "BenchmarkTest"
 REPORT_MS = 2000
 REPORTS = 5
 SECONDS_MAX = 60
+FILL_SECONDS_MAX = 240
 
 
 def run(namesrv, tally):
@@ -29,6 +30,17 @@ def run(namesrv, tally):
         return
     _judge(tally, "benchmark Producer", sent)
     _judge(tally, "benchmark Consumer", consumed)
+
+
+def fill(namesrv, count, size=4096):
+    """Lets the producer send exactly so many messages."""
+    home = processes.temp_dir("fill")
+    producer = _start("Producer", namesrv, home, "-s", str(size), "-w", "8", "-q", str(count))
+    log = list(producer.lines(FILL_SECONDS_MAX))
+    producer.stop()
+    failures = [line for line in log if re.search(r"Failed: [1-9]", line)]
+    if failures:
+        raise Failed(f"the benchmark producer met failures: {failures[-1]}")
 
 
 def _start(main, namesrv, home, *more):

@@ -81,7 +81,6 @@ final class World implements AutoCloseable {
         fresh.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         fresh.setPersistConsumerOffsetInterval(REFRESH_MS);
         fresh.setAutoCommitIntervalMillis(1000);
-        fresh.setPullThreadNums(2);
         stops.add(fresh::shutdown);
         return fresh;
     }
