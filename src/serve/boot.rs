@@ -202,6 +202,18 @@ fn unlink_old(old: &Found, new: Option<&std::path::Path>) {
     }
 }
 
+/// Gives the memory back after a stop that left nothing in the arena alone.
+pub fn remove_arena(place: &ArenaPlace, directory: &[u8; 16], shard: u16) {
+    for path in place.candidates(&arena_name(directory, shard)) {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                warn!(arena = %path.display(), %error, "cannot remove the arena");
+            }
+            _ => {}
+        }
+    }
+}
+
 pub fn arena_name(directory: &[u8; 16], shard: u16) -> String {
     format!("ringmq-{}-{shard}", small::hex(directory))
 }

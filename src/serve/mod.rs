@@ -31,7 +31,7 @@ use crate::log::retention::{DiskUse, RetentionConfig};
 use crate::log::run_mark::{BootId, RunMark};
 use crate::log::{ChainEnd, FlushMethod};
 use crate::reactor::{ArenaPlace, Ring, RingConfig, raise_locked_memory, raise_open_files};
-use boot::{Keeper, ShardPlan, boot};
+use boot::{Keeper, ShardPlan, boot, remove_arena};
 pub use echo::echo;
 use node::Notice;
 pub use run::run;
@@ -44,6 +44,7 @@ struct Serving {
     pub shards: Vec<Addressed>,
     threads: Vec<JoinHandle<Result<(), String>>>,
     helper: Arc<Helper<IndexTask>>,
+    arenas: ArenaPlace,
     boot: BootId,
 }
 
@@ -198,6 +199,7 @@ fn start(
         shards,
         threads,
         helper,
+        arenas: arena_place(config),
         boot: boot_id,
     })
 }
@@ -216,8 +218,9 @@ impl Serving {
         for shard in 0..self.directory.identity().shards {
             match ended.get(&shard) {
                 Some(Ok(end)) => {
-                    if let Err(why) = mark_clean(&self.directory, shard, *end, self.boot) {
-                        trouble.push(why);
+                    match mark_clean(&self.directory, shard, *end, self.boot) {
+                        Ok(()) => remove_arena(&self.arenas, &self.directory.identity().id, shard),
+                        Err(why) => trouble.push(why),
                     }
                 }
                 Some(Err(why)) => trouble.push(format!("shard {shard}: {why}")),
