@@ -32,7 +32,7 @@ pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024 * 1024;
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Log that one index run covers at most.
-pub const INDEX_RUN_LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
+pub const INDEX_RUN_LOG_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
 /// Arena of a shard.
 pub const ARENA_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
