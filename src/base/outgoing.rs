@@ -36,15 +36,17 @@ impl Piece {
 }
 
 impl Outgoing {
-    /// Lets `write` append own bytes, and counts them in. Neighbouring own bytes
-    /// become one piece.
+    /// Lets `write` append own bytes, and counts them in. They join the last piece where
+    /// that ends right before them; bytes copied out of the ring may lie between.
     pub fn write<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let start = self.bytes.len();
         let result = write(&mut self.bytes);
         let grown = (self.bytes.len() - start) as u32;
         match self.pieces.last_mut() {
             _ if grown == 0 => {}
-            Some(Piece::Own { len, .. }) => *len += grown,
+            Some(Piece::Own { start: before, len }) if *before + *len == start as u32 => {
+                *len += grown;
+            }
             _ => self.pieces.push(Piece::Own { start: start as u32, len: grown }),
         }
         result
@@ -63,5 +65,28 @@ impl Outgoing {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.pieces.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_bytes_join_only_what_ends_where_they_begin() {
+        let mut outgoing = Outgoing::default();
+        outgoing.write(|out| out.extend(b"head"));
+        outgoing.pieces.push(Piece::Log { at: LogOffset(8), len: 4 });
+        outgoing.write(|out| out.extend(b"next"));
+        // What the ring held was copied behind all that was there.
+        outgoing.bytes.extend(b"body");
+        outgoing.pieces[1] = Piece::Own { start: 8, len: 4 };
+        outgoing.write(|out| out.extend(b"last"));
+        let mut sent = Vec::new();
+        for piece in &outgoing.pieces {
+            let Piece::Own { start, len } = *piece else { panic!("all is copied") };
+            sent.extend(&outgoing.bytes[start as usize..][..len as usize]);
+        }
+        assert_eq!(sent, b"headbodynextlast");
     }
 }

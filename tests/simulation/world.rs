@@ -155,6 +155,7 @@ pub struct Process {
 enum Input {
     Bytes(ConnId, Vec<u8>),
     Event(Event),
+    Stop,
 }
 
 /// Work of the helper, one after the other.
@@ -432,9 +433,11 @@ impl World {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let mut buffers = TurnBuffers(Vec::new());
             let mut events = Vec::new();
+            let mut stops = false;
             for input in inputs {
                 match input {
                     Input::Event(event) => events.push(event),
+                    Input::Stop => stops = true,
                     Input::Bytes(conn, bytes) => {
                         let (buffer, len) = (BufferId(buffers.0.len() as u16), bytes.len());
                         buffers.0.push(bytes);
@@ -449,6 +452,9 @@ impl World {
                     shard.end_turn(&mut world);
                 }
                 shard.on(event, &mut world);
+            }
+            if stops {
+                shard.stop(&mut world);
             }
             shard.end_turn(&mut world);
         }));
@@ -509,18 +515,10 @@ impl World {
 
     /// Tells the shard to stop; it ends once it has.
     pub fn stop(&mut self) {
-        let now = self.now();
         let Some(process) = &mut self.process else { return };
         process.stopping = true;
-        let mut intents = Vec::new();
-        let buffers = TurnBuffers(Vec::new());
-        let arena = &mut process.arena;
-        let mut world =
-            ringmq::shard::World { now, arena, buffers: &buffers, intents: &mut intents };
-        process.shard.stop(&mut world);
-        process.shard.end_turn(&mut world);
-        intents.into_iter().for_each(|intent| self.perform(intent));
-        self.look_after_process();
+        process.inbox.push(Input::Stop);
+        self.turn();
     }
 
     // ----- Intents -----------------------------------------------------------------
