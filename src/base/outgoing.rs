@@ -82,7 +82,7 @@ mod tests {
         outgoing.bytes.extend(b"body");
         outgoing.pieces[1] = Piece::Own { start: 8, len: 4 };
         outgoing.write(|out| out.extend(b"last"));
-        let mut sent = Vec::new();
+        let mut sent: Vec<u8> = Vec::new();
         for piece in &outgoing.pieces {
             let Piece::Own { start, len } = *piece else { panic!("all is copied") };
             sent.extend(&outgoing.bytes[start as usize..][..len as usize]);
