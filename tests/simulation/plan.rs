@@ -41,9 +41,9 @@ impl Config {
                 ..RetentionConfig::default()
             },
             clients: random.random_range(2..6),
-            action_us: [1_000, 5_000, 30_000][random.random_range(0..3)],
+            action_us: [300, 1_000, 5_000, 30_000][random.random_range(0..4)],
             fault_us: [300_000, 1_500_000, 6_000_000][random.random_range(0..3)],
-            disk_us: [100, 1_000, 8_000][random.random_range(0..3)],
+            disk_us: [100, 1_000, 8_000, 30_000][random.random_range(0..4)],
             trace,
         }
     }

@@ -58,6 +58,7 @@ impl World {
     fn try_start(&mut self, doom: &mut Doom) -> Result<(), Interrupted> {
         // What the killed process had under way ends before the start gets its locks.
         self.disk.settle(&mut self.random);
+        self.lose_a_run();
         doom.step()?;
         let recovered = self.recover();
         self.gave_up |= recovered.report.gave_up;
@@ -73,6 +74,26 @@ impl World {
         doom.step()?;
         self.serve(recovered);
         Ok(())
+    }
+
+    /// Now and then an index run is damaged or gone: the log has all that it held.
+    fn lose_a_run(&mut self) {
+        if self.faults.calm || self.index.runs.is_empty() || !self.random.random_bool(0.1) {
+            return;
+        }
+        self.counts.runs_lost += 1;
+        let which = self.random.random_range(0..self.index.runs.len());
+        let start = *self.index.runs.keys().nth(which).expect("in range");
+        let run = self.index.runs.get_mut(&start).expect("it is there");
+        match self.random.random_range(0..3) {
+            0 => _ = self.index.runs.remove(&start),
+            1 => run.truncate(self.random.random_range(0..run.len())),
+            // Entries are checked when they are read, the rest at a start.
+            _ => {
+                let at = self.random.random_range(run.len() - 32..run.len());
+                run[at] ^= 1 << self.random.random_range(0..8);
+            }
+        }
     }
 
     /// Judges and reads. An arena that was tampered with is refused first.
@@ -202,7 +223,7 @@ impl World {
         let mut broker = Broker::new(identity, BrokerOptions::default(), self.now().unix_ms);
         broker.restore(self.metadata.restored(), &mut store);
         self.processes += 1;
-        let process = Process::new(self.processes, Shard::new(broker, store), arena, self.now_us);
+        let process = Process::new(self.processes, Shard::new(broker, store), arena);
         self.process = Some(process);
         self.first_turn();
     }

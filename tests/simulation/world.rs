@@ -134,6 +134,7 @@ pub struct WorldCounts {
     pub runs_written: u64,
     pub segments_dropped: u64,
     pub closed_by_broker: u64,
+    pub runs_lost: u64,
 }
 
 /// One life of the broker.
@@ -141,7 +142,6 @@ pub struct Process {
     pub number: u64,
     pub shard: Shard,
     pub arena: SimArena,
-    pub began_us: u64,
     inbox: Vec<Input>,
     by_id: BTreeMap<ConnId, u64>,
     jobs: VecDeque<Job>,
@@ -154,7 +154,7 @@ pub struct Process {
 
 enum Input {
     Bytes(ConnId, Vec<u8>),
-    Event(Event),
+    Event(Box<Event>),
     Stop,
 }
 
@@ -321,7 +321,7 @@ impl World {
             Happening::HungUp(connection) => self.hang_up(connection),
             Happening::Left(connection) => {
                 if let Some((process, id)) = self.served(connection) {
-                    process.inbox.push(Input::Event(Event::Ended { conn: id }));
+                    process.inbox.push(Input::Event(Box::new(Event::Ended { conn: id })));
                 }
             }
             Happening::Fault => self.strike(),
@@ -405,7 +405,7 @@ impl World {
             _ => unreachable!("these are told above"),
         };
         if let (Some(event), Some(process)) = (event, &mut self.process) {
-            process.inbox.push(Input::Event(event));
+            process.inbox.push(Input::Event(Box::new(event)));
         }
     }
 
@@ -436,7 +436,7 @@ impl World {
             let mut stops = false;
             for input in inputs {
                 match input {
-                    Input::Event(event) => events.push(event),
+                    Input::Event(event) => events.push(*event),
                     Input::Stop => stops = true,
                     Input::Bytes(conn, bytes) => {
                         let (buffer, len) = (BufferId(buffers.0.len() as u16), bytes.len());
@@ -625,8 +625,13 @@ impl World {
         }
         match job {
             Job::Prepare(base) => {
-                let full = || Err("no space left on device".to_owned());
-                let result = if fails { full() } else { Ok(self.disk.prepare(base)) };
+                let result = match fails {
+                    true => Err("no space left on device".to_owned()),
+                    false => {
+                        self.disk.prepare(base);
+                        Ok(())
+                    }
+                };
                 Some(Event::Store(Done::SegmentReady { base, result }))
             }
             Job::WriteRun(run) if fails => {
@@ -989,8 +994,8 @@ impl World {
     fn drop_connections(&mut self, number: u64) {
         let sending: Vec<_> = self
             .events
-            .iter()
-            .filter_map(|(_, what)| match what {
+            .values()
+            .filter_map(|what| match what {
                 Happening::Sent { process, connection, bytes, .. } if *process == number => {
                     Some((*connection, bytes.clone()))
                 }
@@ -1055,12 +1060,11 @@ impl Happening {
 }
 
 impl Process {
-    pub fn new(number: u64, shard: Shard, arena: SimArena, began_us: u64) -> Self {
+    pub fn new(number: u64, shard: Shard, arena: SimArena) -> Self {
         Self {
             number,
             shard,
             arena,
-            began_us,
             inbox: Vec::new(),
             by_id: BTreeMap::new(),
             jobs: VecDeque::new(),
