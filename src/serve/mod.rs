@@ -217,12 +217,10 @@ impl Serving {
         self.metadata.close();
         for shard in 0..self.directory.identity().shards {
             match ended.get(&shard) {
-                Some(Ok(end)) => {
-                    match mark_clean(&self.directory, shard, *end, self.boot) {
-                        Ok(()) => remove_arena(&self.arenas, &self.directory.identity().id, shard),
-                        Err(why) => trouble.push(why),
-                    }
-                }
+                Some(Ok(end)) => match mark_clean(&self.directory, shard, *end, self.boot) {
+                    Ok(()) => remove_arena(&self.arenas, &self.directory.identity().id, shard),
+                    Err(why) => trouble.push(why),
+                },
                 Some(Err(why)) => trouble.push(format!("shard {shard}: {why}")),
                 None => trouble.push(format!("shard {shard} did not end in time")),
             }

@@ -168,7 +168,11 @@ impl<'a> Value<'a> {
         }
     }
 
+    #[inline]
     pub fn i64(&self) -> Option<i64> {
+        if !self.escaped {
+            return parse_decimal(self.raw);
+        }
         let mut room = [0; 24];
         parse_decimal(self.short(&mut room)?)
     }

@@ -64,22 +64,60 @@ impl<'a> Scanner<'a> {
         }
         self.take(b'{', "an object of fields")?;
         let mut first = true;
-        while let Some(key) = self.next_key(&mut first)? {
-            // The bound of the binary header, so that what was read can be written.
-            let key_len = i16::try_from(key.end - key.start)
-                .map_err(|_| HeaderError::KeyTooLong { at: key.start })?;
+        loop {
+            while let Some((key, value)) = self.compact_member(first) {
+                first = false;
+                self.push(key, value, request)?;
+            }
+            let Some(key) = self.next_key(&mut first)? else { return Ok(()) };
             // A null value is an absent field.
             let Some(value) = self.scalar_or_null()? else { continue };
-            request.ext.push(Span {
-                key_at: key.start as u32,
-                key_len: key_len as u16,
-                key_escaped: key.escaped,
-                value_at: value.start as u32,
-                value_len: (value.end - value.start) as u32,
-                value_escaped: value.escaped,
-            })?;
+            self.push(key, value, request)?;
         }
-        Ok(())
+    }
+
+    /// A member whose key and value are strings without escapes or white space around,
+    /// as clients write nearly all of them, with the comma before it. `None` for any
+    /// other: then nothing was taken.
+    #[inline]
+    fn compact_member(&mut self, first: bool) -> Option<(Token, Token)> {
+        let mut at = self.at;
+        if !first {
+            at += usize::from(*self.bytes.get(at)? == b',');
+        }
+        if (at > self.at) == first || *self.bytes.get(at)? != b'"' {
+            return None;
+        }
+        let key = self.plain_token(at + 1);
+        if self.bytes.get(key.end..)?.first_chunk() != Some(b"\":\"") {
+            return None;
+        }
+        let value = self.plain_token(key.end + 3);
+        if *self.bytes.get(value.end)? != b'"' {
+            return None;
+        }
+        self.at = value.end + 1;
+        Some((key, value))
+    }
+
+    /// From `start` to the next byte that means something in a string.
+    #[inline]
+    fn plain_token(&self, start: usize) -> Token {
+        Token { start, end: start + plain_prefix(&self.bytes[start..]), escaped: false }
+    }
+
+    fn push(&self, key: Token, value: Token, request: &mut Request<'a>) -> Result<(), HeaderError> {
+        // The bound of the binary header, so that what was read can be written.
+        let key_len = i16::try_from(key.end - key.start)
+            .map_err(|_| HeaderError::KeyTooLong { at: key.start })?;
+        request.ext.push(Span {
+            key_at: key.start as u32,
+            key_len: key_len as u16,
+            key_escaped: key.escaped,
+            value_at: value.start as u32,
+            value_len: (value.end - value.start) as u32,
+            value_escaped: value.escaped,
+        })
     }
 
     fn integer(&mut self, key: &'static str) -> Result<i32, HeaderError> {

@@ -24,6 +24,7 @@ fn is_special(byte: u8) -> bool {
 }
 
 /// Where the first quote, backslash or control character of `bytes` lies, or their end.
+#[inline]
 pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(chunk) = bytes[at..].first_chunk() {
