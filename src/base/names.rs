@@ -20,6 +20,9 @@ pub const TRANSACTION_CHECK_MAX_TOPIC: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
 pub const WHEEL_TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
 pub const CHECKPOINT_TOPIC: &str = "CHECKPOINT_TOPIC";
 
+/// Under this name the log keeps the footers of its groups.
+pub const FOOTER_TOPIC: &str = "rmq_sys_ringmq_footer";
+
 const SYSTEM_PREFIX: &str = "rmq_sys_";
 const SYSTEM_TOPICS: [&str; 11] = [
     AUTO_CREATE_MODEL,
@@ -35,13 +38,14 @@ const SYSTEM_TOPICS: [&str; 11] = [
     CHECKPOINT_TOPIC,
 ];
 /// Topics that only the broker itself may append to.
-const BROKER_ONLY_TOPICS: [&str; 6] = [
+const BROKER_ONLY_TOPICS: [&str; 7] = [
     SCHEDULE_TOPIC,
     HALF_TOPIC,
     OP_HALF_TOPIC,
     TRANSACTION_CHECK_MAX_TOPIC,
     SELF_TEST_TOPIC,
     OFFSET_MOVED_TOPIC,
+    FOOTER_TOPIC,
 ];
 /// Groups that exist without being made.
 pub const PREDEFINED_GROUPS: [&str; 8] = [
@@ -240,6 +244,9 @@ mod tests {
     #[test]
     fn clients_may_send_to_their_topics_and_not_to_those_of_the_broker() {
         assert!(is_closed_to_clients(SCHEDULE_TOPIC) && is_closed_to_clients(HALF_TOPIC));
+        assert!(is_closed_to_clients(FOOTER_TOPIC), "a sent record must not pass for a footer");
+        assert!(is_system_topic(FOOTER_TOPIC, "c", "b"), "tools cannot make it either");
+        assert!(!is_closed_to_clients(WHEEL_TIMER_TOPIC), "the prefix alone closes nothing");
         assert!(!is_closed_to_clients("Orders") && !is_closed_to_clients(BENCHMARK_TOPIC));
     }
 }

@@ -11,11 +11,12 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use crate::base::LogOffset;
 use crate::base::checksum::chained_crc;
 use crate::base::limits::BLOCK_BYTES;
+use crate::base::names;
 
 use super::record::{NewRecord, Placement, RECORD_BYTES_MIN, RecordView, sys_flag};
 
-/// The topic of footers. Names that begin so are refused to clients.
-pub const FOOTER_TOPIC: &[u8] = b"rmq_sys_ringmq_footer";
+/// The topic of footers, which clients may neither make nor send to.
+pub const FOOTER_TOPIC: &[u8] = names::FOOTER_TOPIC.as_bytes();
 
 /// The version of the log's format, in every footer and run mark.
 pub const FORMAT_VERSION: u16 = 1;
