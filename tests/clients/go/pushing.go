@@ -79,8 +79,10 @@ func pushing() {
 		return require(time.Since(begun) < 4*time.Second, "it took %v", time.Since(begun))
 	})
 	check("a group that stopped goes on where it was", func() error {
-		// Shutdown hands the offsets to the broker.
-		if err := unfiltered.Shutdown(); err != nil {
+		// Shutdown hands the offsets to the broker; a message counts a moment
+		// after its listener has returned.
+		err := await("all counted as consumed", func() bool { return unfiltered.GetOffsetDiffMap()[topic] == 0 })
+		if err = all(err, unfiltered.Shutdown()); err != nil {
 			return err
 		}
 		missed, err := sendAll(p, topic, "A", "missed", 10)
