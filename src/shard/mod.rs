@@ -284,16 +284,24 @@ impl Shard {
         let conn = frame.conn;
         let presses = cause == Cause::Room;
         if let Err(Full(frame)) = self.waiting.park(cause, frame) {
-            self.refuse(&frame, &Refusal::waiting_full(), world);
+            return self.refuse(&frame, &Refusal::waiting_full(), world);
         }
+        self.note_room();
         if presses {
             self.pause(conn, world);
         }
     }
 
+    /// While frames wait for room, what comes after them waits too.
+    fn note_room(&mut self) {
+        self.broker.room_awaited = self.waiting.has(&Cause::Room);
+    }
+
     /// The cause has ended: its frames are handled again in their order.
     fn release(&mut self, cause: &Cause, world: &mut World) {
-        for frame in self.waiting.take(cause) {
+        let frames = self.waiting.take(cause);
+        self.note_room();
+        for frame in frames {
             self.handle_again(frame, world);
         }
     }
@@ -342,6 +350,7 @@ impl Shard {
             self.refuse(&frame, &Refusal::waited_too_long(&cause), world);
             self.resume(frame.conn, world);
         }
+        self.note_room();
         for conn in self.with_broker(world, |broker, cx| broker.expire(cx)) {
             self.close(conn, world);
         }

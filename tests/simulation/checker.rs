@@ -108,6 +108,8 @@ pub struct Pulled<'a> {
     pub messages: &'a [StoredMessage<'a>],
     /// `visible_end` when the pull was sent.
     pub visible_before: u64,
+    /// The client reads at once, so the answer is fresh.
+    pub prompt: bool,
     pub now_us: u64,
 }
 
@@ -305,9 +307,8 @@ impl Checker {
         let end = if waited { u64::MAX } else { next as u64 };
         for (offset, fact) in history.facts.range(from..end.max(from)) {
             if waited && *offset >= next as u64 {
-                let grace_us = 2_000_000;
-                let long = fact.visible_since_us.is_some_and(|us| us + grace_us < pulled.now_us);
-                if !long {
+                let before_us = pulled.prompt.then(|| pulled.now_us.saturating_sub(2_000_000));
+                if fact.visible_since_us.is_none_or(|us| before_us.is_none_or(|it| us > it)) {
                     continue;
                 }
             }

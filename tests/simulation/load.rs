@@ -221,6 +221,7 @@ impl World {
                     max: number("maxOffset"),
                     messages: &messages,
                     visible_before: visible,
+                    prompt: self.never_stalled(client),
                     now_us: self.now_us,
                 };
                 self.checker.pulled(&pulled);
@@ -267,6 +268,12 @@ impl World {
                 ),
             },
         }
+    }
+
+    fn never_stalled(&self, client: usize) -> bool {
+        let connection = self.clients[client].connection;
+        let it = connection.and_then(|connection| self.connections.get(&connection));
+        it.is_some_and(|it| it.stalled_until_us == 0)
     }
 
     fn sent_answer(&mut self, uids: &[u64], reply: &Request) {

@@ -20,6 +20,8 @@ pub struct Connection {
     pub up_scheduled: bool,
     /// The shard takes nothing for now.
     pub paused: bool,
+    /// … but something had arrived before, and still comes.
+    pub late: bool,
     /// The shard has closed it.
     pub closing: bool,
     /// The client has closed it.
@@ -42,6 +44,7 @@ impl Connection {
             down: Vec::new(),
             up_scheduled: false,
             paused: false,
+            late: false,
             closing: false,
             left: false,
             sending: false,

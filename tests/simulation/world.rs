@@ -135,6 +135,7 @@ pub struct WorldCounts {
     pub segments_dropped: u64,
     pub closed_by_broker: u64,
     pub runs_lost: u64,
+    pub paused: u64,
 }
 
 /// One life of the broker.
@@ -526,7 +527,17 @@ impl World {
     fn perform(&mut self, intent: Intent) {
         match intent {
             Intent::Send { conn, outgoing } => self.send(conn, outgoing),
-            Intent::Pause { conn } => self.with_connection(conn, |it| it.paused = true),
+            Intent::Pause { conn } => {
+                self.counts.paused += 1;
+                let late = self.random.random_bool(0.5);
+                self.with_connection(conn, |it| {
+                    it.paused = true;
+                    it.late = late;
+                });
+                if let Some(number) = self.connection_of(conn) {
+                    self.schedule_up(number);
+                }
+            }
             Intent::Resume { conn } => {
                 self.with_connection(conn, |it| it.paused = false);
                 if let Some(number) = self.connection_of(conn) {
@@ -730,7 +741,7 @@ impl World {
 
     fn schedule_up(&mut self, connection: u64) {
         let Some(it) = self.connections.get_mut(&connection) else { return };
-        if it.up_scheduled || it.paused || it.up.is_empty() {
+        if it.up_scheduled || (it.paused && !it.late) || it.up.is_empty() {
             return;
         }
         it.up_scheduled = true;
@@ -741,7 +752,7 @@ impl World {
     fn deliver_up(&mut self, connection: u64) {
         let Some(it) = self.connections.get_mut(&connection) else { return };
         it.up_scheduled = false;
-        if it.paused || it.is_over() {
+        if it.is_over() || (it.paused && !std::mem::take(&mut it.late)) {
             return;
         }
         let most = match self.random.random_range(0..4) {
