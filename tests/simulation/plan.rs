@@ -66,6 +66,9 @@ impl World {
     fn end(&mut self) {
         self.faults.calm = true;
         self.faults.turn = None;
+        if let Some(process) = &mut self.process {
+            process.arena.fuse = None;
+        }
         self.faults.disk_error = false;
         self.faults.disk_use = DiskUse(500);
         // A failed log serves no more sends; it ends here as by an operator.

@@ -463,7 +463,7 @@ impl World {
             Ok(()) => {}
             Err(payload) if payload.is::<Crash>() => {
                 self.counts.kills_in_turn += 1;
-                return self.end_process(crash.expect("a fuse was lit").power);
+                return self.end_process(crash.is_some_and(|crash| crash.power));
             }
             Err(payload) => resume_unwind(payload),
         }
