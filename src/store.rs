@@ -51,6 +51,7 @@ pub struct Store {
     run_end: LogOffset,
     /// Records whose body did not match its checksum when it was read.
     damaged: u64,
+    closing: bool,
     /// The index was rolled for a clean stop.
     rolled: bool,
 }
@@ -88,6 +89,7 @@ impl Store {
             intents: Vec::new(),
             log_min,
             damaged: 0,
+            closing: false,
             rolled: false,
         }
     }
@@ -220,8 +222,17 @@ impl Store {
         } else if self.visibility.wants(AckLevel::Written) {
             self.log.demand(AckLevel::Written);
         }
+        if self.closing {
+            // The log's last block may need room.
+            self.reclaim(1, arena);
+        }
         self.log.poll(now, arena, &mut self.log_intents);
         out.extend(self.log_intents.drain(..).map(Intent::Log));
+        if self.log.is_closed() && !self.rolled {
+            // Now: nothing is under way that would bring another turn.
+            self.rolled = true;
+            self.index.roll(self.log.watermarks().appended());
+        }
         while let Some(run) = self.index.take_frozen() {
             out.push(Intent::WriteRun { run });
         }
@@ -338,21 +349,13 @@ impl Store {
 
     /// Begins a clean stop.
     pub fn close(&mut self) {
+        self.closing = true;
         self.log.close();
     }
 
     /// Whether log and index lie whole on disk. The caller goes on turning until then.
-    pub fn is_closed(&mut self, arena: &mut dyn Arena) -> bool {
-        self.reclaim(1, arena);
-        if !self.log.is_closed() {
-            return false;
-        }
-        let end = self.log.watermarks().appended();
-        if !self.rolled {
-            self.rolled = true;
-            self.index.roll(end);
-        }
-        self.index.checkpoint() >= end
+    pub fn is_closed(&self) -> bool {
+        self.rolled && self.index.checkpoint() >= self.log.watermarks().appended()
     }
 
     pub fn log_range(&self) -> (LogOffset, LogOffset) {

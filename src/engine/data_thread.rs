@@ -364,7 +364,7 @@ impl<O: Outbox> DataThread<O> {
     /// A shard that was told to stop has ended once its log is closed.
     fn end_if_stopped(&mut self, at: usize) {
         let seat = &mut self.seats[at];
-        let Some(result) = seat.shard.has_stopped(&mut seat.arena) else { return };
+        let Some(result) = seat.shard.has_stopped() else { return };
         seat.ended = true;
         seat.listeners.clear();
         self.outbox.ended(seat.index, result);

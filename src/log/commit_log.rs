@@ -534,7 +534,8 @@ impl CommitLog {
         match self.stop {
             Stop::Draining if self.groups.is_empty() && !self.ready.is_ready(end) => {
                 // No segment is there that could hold a stale record behind the end.
-                self.stop = Stop::Flushing;
+                let flushed = self.marks.flushed() == end;
+                self.stop = if flushed { Stop::Done } else { Stop::Flushing };
             }
             Stop::Draining if self.groups.is_empty() => {
                 if end + BLOCK_BYTES > ring.reclaimed() + self.ring_bytes {

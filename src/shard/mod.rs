@@ -131,14 +131,14 @@ impl Shard {
     }
 
     /// Once stopped: where the log ends, or why it did not end well.
-    pub fn has_stopped(&mut self, arena: &mut dyn Arena) -> Option<Result<ChainEnd, String>> {
+    pub fn has_stopped(&self) -> Option<Result<ChainEnd, String>> {
         if !self.stopping {
             return None;
         }
         if let Some(failure) = self.store.failure() {
             return Some(Err(failure.to_string()));
         }
-        let closed = self.store.is_closed(arena) && self.broker.has_stopped();
+        let closed = self.store.is_closed() && self.broker.has_stopped();
         closed.then(|| Ok(self.store.log().checkpoint()))
     }
 
