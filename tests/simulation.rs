@@ -15,14 +15,20 @@ mod checker;
 mod client;
 #[path = "simulation/disk.rs"]
 mod disk;
+#[path = "simulation/ends.rs"]
+mod ends;
 #[path = "simulation/files.rs"]
 mod files;
 #[path = "simulation/load.rs"]
 mod load;
 #[path = "simulation/net.rs"]
 mod net;
+#[path = "simulation/perform.rs"]
+mod perform;
 #[path = "simulation/plan.rs"]
 mod plan;
+#[path = "simulation/process.rs"]
+mod process;
 #[path = "simulation/start.rs"]
 mod start;
 #[path = "simulation/world.rs"]

@@ -14,7 +14,8 @@ use ringmq::store::recovery::{Recovered, Remains, StartError, recover};
 
 use super::arena::SimArena;
 use super::checker::Loss;
-use super::world::{Happening, Process, World};
+use super::process::Process;
+use super::world::{Happening, World};
 
 /// The start did not live to its end.
 struct Interrupted;

@@ -1,0 +1,209 @@
+//! What the shard wants done outside: its disk, its helper, its metadata.
+
+use ringmq::base::LogOffset;
+use ringmq::base::memory::LogRing;
+use ringmq::base::metadata::TopicRecord;
+use ringmq::base::topic::TopicConfig;
+use ringmq::broker::TopicMade;
+use ringmq::broker::effect::Effect;
+use ringmq::log::{LogIntent, OpId};
+use ringmq::queue::{Directory, FrozenRun};
+use ringmq::shard::{Event, Intent};
+use ringmq::store::{self, Done};
+
+use rand::Rng;
+
+use super::process::Job;
+use super::world::{Happening, World};
+
+impl World {
+    pub fn perform(&mut self, intent: Intent) {
+        match intent {
+            Intent::Send { conn, outgoing } => self.send(conn, outgoing),
+            Intent::Pause { conn } => {
+                self.counts.paused += 1;
+                let late = self.random.random_bool(0.5);
+                self.with_connection(conn, |it| {
+                    it.paused = true;
+                    it.late = late;
+                });
+                if let Some(number) = self.connection_of(conn) {
+                    self.schedule_up(number);
+                }
+            }
+            Intent::Resume { conn } => {
+                self.with_connection(conn, |it| it.paused = false);
+                if let Some(number) = self.connection_of(conn) {
+                    self.schedule_up(number);
+                }
+            }
+            Intent::Close { conn } => self.close(conn),
+            Intent::Store(intent) => self.perform_store(intent),
+            Intent::Effect(effect) => self.perform_effect(effect),
+        }
+    }
+
+    fn perform_store(&mut self, intent: store::Intent) {
+        let process = self.number();
+        let usual = self.config.disk_us;
+        match intent {
+            store::Intent::Log(LogIntent::Write { op, at, len, durable }) => {
+                let arena = &mut self.process.as_mut().expect("it has just acted").arena;
+                arena.lend(at, u64::from(len));
+                let bytes = arena.readable(at, len as usize).to_vec();
+                let id = self.disk.submit(at, bytes.clone(), durable);
+                let fails = self.disk_fails();
+                let delay = self.delay(usual);
+                self.after(delay, Happening::Written { process, op, id, at, bytes, fails });
+            }
+            store::Intent::Log(LogIntent::Sync { op, segment }) => {
+                let covered = self.disk.begin_sync(segment);
+                let fails = self.disk_fails();
+                let delay = self.delay(usual * 3);
+                self.after(delay, Happening::Synced { process, op, segment, covered, fails });
+            }
+            store::Intent::Log(LogIntent::PrepareSegment { base }) => self.job(Job::Prepare(base)),
+            store::Intent::WriteRun { run } => self.job(Job::WriteRun(run)),
+            store::Intent::FoldRun { start } => self.job(Job::Fold(start)),
+            store::Intent::DropSegment { base, recycle } => self.job(Job::Drop(base, recycle)),
+            store::Intent::ReadLog { slot, at, len } => {
+                let delay = self.delay(usual);
+                self.after(delay, Happening::LogRead { process, slot, at, len });
+            }
+            store::Intent::ReadIndex { load, range, block } => {
+                let delay = self.delay(usual * 2);
+                self.after(delay, Happening::IndexRead { process, load, range, block });
+            }
+            store::Intent::CheckDisk => {
+                let delay = self.delay(usual);
+                self.after(delay, Happening::DiskChecked { process });
+            }
+        }
+    }
+
+    fn disk_fails(&mut self) -> bool {
+        std::mem::take(&mut self.faults.disk_error)
+    }
+
+    pub fn written(
+        &mut self,
+        op: OpId,
+        id: u64,
+        at: LogOffset,
+        bytes: Vec<u8>,
+        fails: bool,
+    ) -> Event {
+        self.note("written", at.0);
+        let arena = &mut self.process.as_mut().expect("its write").arena;
+        arena.give_back(at, bytes.len() as u64);
+        let still = arena.readable(at, bytes.len()) == bytes;
+        assert!(still, "bytes at {at} have changed while they were written");
+        let len = bytes.len() as u32;
+        let result = match fails {
+            false => Ok(len),
+            true if self.random.random_bool(0.5) => Ok(len - 512),
+            true => Err(5),
+        };
+        match fails {
+            false => self.disk.complete(id),
+            true => self.disk.fail(id, &mut self.random),
+        }
+        Event::Store(Done::Written { op, result })
+    }
+
+    fn job(&mut self, job: Job) {
+        let process = self.process.as_mut().expect("it has just acted");
+        process.jobs.push_back(job);
+        if process.jobs.len() == 1 {
+            self.begin_job();
+        }
+    }
+
+    fn begin_job(&mut self) {
+        let process = self.number();
+        let usual = self.config.disk_us;
+        let delay = self.delay(usual * 10);
+        self.after(delay, Happening::Job { process });
+    }
+
+    /// The helper has done its first job.
+    pub fn end_job(&mut self) -> Option<Event> {
+        let fails = !self.faults.calm && self.random.random_bool(0.03);
+        let process = self.process.as_mut().expect("its job");
+        let job = process.jobs.pop_front().expect("a job was begun");
+        if !process.jobs.is_empty() {
+            self.begin_job();
+        }
+        match job {
+            Job::Prepare(base) => {
+                let result = match fails {
+                    true => Err("no space left on device".to_owned()),
+                    false => {
+                        self.disk.prepare(base);
+                        Ok(())
+                    }
+                };
+                Some(Event::Store(Done::SegmentReady { base, result }))
+            }
+            Job::WriteRun(run) if fails => {
+                let result = Err("no space left on device".to_owned());
+                Some(Event::Store(Done::RunWritten { run, result }))
+            }
+            Job::WriteRun(run) => {
+                self.counts.runs_written += 1;
+                let result = self.write_run(&run);
+                Some(Event::Store(Done::RunWritten { run, result }))
+            }
+            Job::Fold(start) => {
+                let metadata = &self.metadata;
+                self.index.fold(start, |topic| metadata.knows(topic));
+                None
+            }
+            Job::Drop(base, recycle) => {
+                self.note("dropped", base.0);
+                self.counts.segments_dropped += 1;
+                self.disk.drop_segment(base, recycle);
+                None
+            }
+        }
+    }
+
+    fn write_run(&mut self, run: &FrozenRun) -> Result<Directory, String> {
+        let mut bytes = Vec::new();
+        let directory = run.write_to(&mut bytes).expect("memory takes all");
+        self.index.runs.insert(run.start().0, bytes);
+        Ok(directory)
+    }
+
+    fn perform_effect(&mut self, effect: Effect) {
+        let process = self.number();
+        match effect {
+            Effect::Persist { token, change } => {
+                let delay = self.delay(3_000);
+                self.metadata_free_us = self.metadata_free_us.max(self.now_us) + delay;
+                self.at(self.metadata_free_us, Happening::Metadata { process, token, change });
+            }
+            Effect::CreateEverywhere { config } => {
+                let delay = self.delay(20_000);
+                self.after(delay, Happening::Created { process, config });
+            }
+            Effect::Installed { topic } => {
+                let delay = self.delay(5_000);
+                self.after(delay, Happening::Ready { process, name: topic, result: Ok(()) });
+            }
+            Effect::Publish { version, .. } => {
+                let delay = self.delay(30_000);
+                self.after(delay, Happening::Published { process, version });
+            }
+        }
+    }
+
+    pub fn created(&mut self, config: TopicConfig) -> Option<Event> {
+        if !self.faults.calm && self.random.random_bool(0.2) {
+            let result = Err("no space left on device".to_owned());
+            return Some(Event::TopicReady { name: config.name, result });
+        }
+        let (record, version): (TopicRecord, _) = self.metadata.put_topic(config);
+        Some(Event::TopicMade(TopicMade { record, version }))
+    }
+}
