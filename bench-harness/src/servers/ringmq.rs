@@ -56,7 +56,8 @@ impl Ringmq {
     pub fn start_echo(settings: &RingmqSettings) -> io::Result<Ringmq> {
         let addr = SocketAddr::from(([127, 0, 0, 1], free_ports(&[0])?));
         let mut command = Command::new(&settings.binary);
-        command.args(["echo", "--listen", &addr.to_string()]);
+        command.args(["echo", "--listen", &addr.ip().to_string()]);
+        command.args(["--port", &addr.port().to_string()]);
         if let Some(spin_us) = settings.spin_us {
             command.args(["--spin-us", &spin_us.to_string()]);
         }

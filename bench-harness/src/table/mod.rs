@@ -66,10 +66,16 @@ pub struct TableArgs {
     /// Seconds until recycling is steady
     #[arg(long, default_value_t = 30.0)]
     pub recycled_warmup: f64,
+    /// Measure nothing: make the summary of this folder's raw results
+    #[arg(long)]
+    pub summarize: Option<PathBuf>,
 }
 
 impl TableArgs {
     pub fn run(&self) -> io::Result<()> {
+        if let Some(dir) = &self.summarize {
+            return self.summarize(Results::open(dir));
+        }
         servers::end_all_on_signal()?;
         servers::install(&self.apache_dir)?;
         let mut results = Results::create(&self.results)?;
@@ -90,7 +96,26 @@ impl TableArgs {
                 }
             }
         }
-        let text = summary::markdown(self, &results);
+        self.write_summary(&results)
+    }
+
+    /// Reads what was measured back; a run that was ended early has a summary so, too.
+    fn summarize(&self, mut results: Results) -> io::Result<()> {
+        for row in ROWS {
+            for subject in row.subjects {
+                for round in 1..=self.rounds {
+                    let file = results.raw(&format!("{}.{}.{round}", row.name, subject.name()));
+                    if file.exists() {
+                        results.add(Measured::read(row.name, *subject, &file)?);
+                    }
+                }
+            }
+        }
+        self.write_summary(&results)
+    }
+
+    fn write_summary(&self, results: &Results) -> io::Result<()> {
+        let text = summary::markdown(self, results);
         results.write_text("summary.md", &text)?;
         println!("\n{text}");
         Ok(())

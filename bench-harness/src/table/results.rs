@@ -83,6 +83,16 @@ impl Results {
         Ok(Results { dir, measured: Vec::new(), failed: Vec::new(), fresh: Vec::new() })
     }
 
+    /// A folder that was made before.
+    pub fn open(dir: &Path) -> Results {
+        Results {
+            dir: dir.to_path_buf(),
+            measured: Vec::new(),
+            failed: Vec::new(),
+            fresh: Vec::new(),
+        }
+    }
+
     pub fn dir(&self) -> &Path {
         &self.dir
     }
