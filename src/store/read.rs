@@ -368,22 +368,28 @@ impl Store {
         }
     }
 
-    /// A reader that nears a block's end will want the next one.
+    /// A reader that enters a block will want the next ones.
     fn read_ahead(&mut self, at: LogOffset) {
-        let next = self.blocks.base(at) + self.blocks.block_bytes();
-        let near = next - at < self.blocks.block_bytes() / 2;
+        let (base, block_bytes) = (self.blocks.base(at), self.blocks.block_bytes());
+        if at - base >= block_bytes / 8 {
+            return;
+        }
         let written = self.log.watermarks().written();
-        let whole = next + self.blocks.block_bytes() <= written;
-        if near
-            && whole
-            && self.blocks.spare() > SLOTS_KEPT
-            && self.blocks.find(next, next + 1).is_none()
-        {
-            self.load_block(next);
+        for step in 1..=BLOCKS_AHEAD {
+            let next = base + step * block_bytes;
+            let whole = next + block_bytes <= written;
+            if !whole || self.blocks.spare() <= SLOTS_KEPT {
+                return;
+            }
+            if self.blocks.find(next, next + 1).is_none() {
+                self.load_block(next);
+            }
         }
     }
 }
 
+/// Blocks that are read before anybody asks for them.
+const BLOCKS_AHEAD: u64 = 4;
 /// Slots that reading ahead leaves alone.
 const SLOTS_KEPT: usize = 8;
 const RECORD_HEAD_BYTES: u32 = 8;
