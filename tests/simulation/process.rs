@@ -151,7 +151,7 @@ impl World {
         let (number, deadline) = (process.number, process.deadline);
         let next = process.shard.next_deadline_us(now);
         if process.stopping
-            && let Some(end) = process.shard.has_stopped(&mut process.arena)
+            && let Some(end) = process.shard.has_stopped()
         {
             return self.end_cleanly(end);
         }
