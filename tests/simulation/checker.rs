@@ -141,6 +141,13 @@ impl Checker {
         fact.is_none_or(|fact| fact.at < self.log_min)
     }
 
+    /// The topic is deleted, with all that is known of it.
+    pub fn forget(&mut self, topic: usize) {
+        self.queues.retain(|queue, _| queue.0 != topic);
+        self.commits.retain(|(_, queue), _| queue.0 != topic);
+        self.orders.retain(|(_, queue), _| queue.0 != topic);
+    }
+
     // ----- Sends -------------------------------------------------------------------
 
     /// A message goes out. Returns its id.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ringmq::base::LogOffset;
 use ringmq::wire::code::request;
+use ringmq::wire::headers::admin::TopicOf;
 use ringmq::wire::headers::offsets::{
     GetMaxOffset, QueryConsumerOffset, QueueOf, SearchOffset, UpdateConsumerOffset, ViewMessage,
 };
@@ -40,6 +41,7 @@ pub enum Asked {
     Min { queue: Queue },
     Search { queue: Queue },
     View { uid: u64 },
+    Delete { topic: usize },
 }
 
 /// A send without a hold is answered within its waits: topic, room, durability.
@@ -231,6 +233,12 @@ impl Client {
         };
         let code = request::SEARCH_OFFSET_BY_TIMESTAMP;
         frame(opaque, code, false, |writer| header.encode(writer))
+    }
+
+    pub fn delete(&mut self, topic: usize, name: &str, now_us: u64) -> Vec<u8> {
+        let opaque = self.note(Asked::Delete { topic }, false, now_us, 0);
+        let header = TopicOf { topic: Value::of(name) };
+        frame(opaque, request::DELETE_TOPIC_IN_BROKER, false, |writer| header.encode(writer))
     }
 
     pub fn view(&mut self, uid: u64, at: LogOffset, now_us: u64) -> Vec<u8> {

@@ -19,6 +19,9 @@ impl World {
         if client == self.auditor() {
             return self.audit_step();
         }
+        if client == self.operator() {
+            return self.operate();
+        }
         self.check_answers(client);
         let pause = self.delay(2 * self.config.action_us);
         if self.faults.calm {
@@ -71,7 +74,9 @@ impl World {
     }
 
     fn a_queue(&mut self) -> Queue {
-        let topic = self.random.random_range(0..self.topics.len());
+        let living: Vec<usize> =
+            (0..self.topics.len()).filter(|topic| !self.topics[*topic].retired).collect();
+        let topic = *living.choose(&mut self.random).expect("three are never deleted");
         (topic, self.random.random_range(0..self.topics[topic].queues))
     }
 
@@ -267,6 +272,10 @@ impl World {
                     reply.remark
                 ),
             },
+            Asked::Delete { topic } => match reply.code {
+                0 => self.deleted(topic),
+                _ => self.refused(client, reply, &[1]),
+            },
         }
     }
 
@@ -319,6 +328,7 @@ impl Asked {
             Self::Min { queue } => format!("min {queue:?}"),
             Self::Search { queue } => format!("search {queue:?}"),
             Self::View { uid } => format!("view {uid}"),
+            Self::Delete { topic } => format!("delete {topic}"),
         }
     }
 }

@@ -10,7 +10,7 @@ use ringmq::wire::Codec;
 use super::Random;
 use super::arena::ArenaSizes;
 use super::checker::Queue;
-use super::world::{Config, Happening, TurnCrash, World};
+use super::world::{Config, Happening, Topic, TurnCrash, World};
 
 /// How long the end of a run may take in simulated time: what is under way is answered,
 /// everything is read once more, the broker stops and starts, and again.
@@ -77,6 +77,9 @@ impl World {
         }
         self.until("the broker is up", |world| world.process.is_some());
         self.until("all is answered", |world| world.is_quiet());
+        self.until("topics are deleted", |world| {
+            !world.topics.iter().any(|topic| topic.retired && topic.queues > 0)
+        });
         self.audit();
         self.stop();
         self.until("a clean stop and a start", |world| {
@@ -133,7 +136,8 @@ impl World {
                 let use_ = [500, 500, 500, 760, 860, 920][self.random.random_range(0..6)];
                 self.faults.disk_use = DiskUse(use_);
             }
-            73..78 => self.skew_ms += self.random.random_range(-3_000..3_000),
+            73..75 => self.retire_a_topic(),
+            75..78 => self.skew_ms += self.random.random_range(-3_000..3_000),
             78..90 => {
                 let stalled_until_us = self.now_us + self.random.random_range(0..3_000_000);
                 let count = self.connections.len().max(1);
@@ -176,6 +180,60 @@ impl World {
         }
     }
 
+    // ----- Deleted topics ----------------------------------------------------------
+
+    pub fn operator(&self) -> usize {
+        self.config.clients + 1
+    }
+
+    /// A topic is to go. Every client hangs up first, so that nothing that was sent to it
+    /// can arrive after it is gone, when it would make a namesake.
+    fn retire_a_topic(&mut self) {
+        let may_go =
+            |(_, topic): &(usize, &Topic)| topic.name.starts_with("made-") && !topic.retired;
+        let found: Vec<usize> =
+            self.topics.iter().enumerate().filter(may_go).map(|(topic, _)| topic).collect();
+        if found.is_empty() || self.topics.iter().any(|topic| topic.retired && topic.queues > 0) {
+            return;
+        }
+        let topic = found[self.random.random_range(0..found.len())];
+        self.topics[topic].retired = true;
+        for client in 0..self.config.clients {
+            if let Some(connection) = self.clients[client].connection.take() {
+                self.clients[client].outstanding.clear();
+                self.leave(connection);
+            }
+        }
+        self.after(100_000, Happening::Tick(self.operator()));
+    }
+
+    /// The operator deletes what has been retired, and tries again until it is told so.
+    pub fn operate(&mut self) {
+        let operator = self.operator();
+        let going = |topic: &Topic| topic.retired && topic.queues > 0;
+        let Some(topic) = self.topics.iter().position(going) else { return };
+        self.after(150_000, Happening::Tick(operator));
+        if self.clients[operator].connection.is_none() {
+            self.clients[operator].connection = self.connect(operator);
+        }
+        let Some(connection) = self.clients[operator].connection else { return };
+        if self.clients[operator].outstanding.is_empty() {
+            let (name, now_us) = (&self.topics[topic].name, self.now_us);
+            let frame = self.clients[operator].delete(topic, name, now_us);
+            self.write(connection, &frame);
+        }
+    }
+
+    /// The topic is gone. Whoever sends to its name from now on makes another one.
+    pub fn deleted(&mut self, topic: usize) {
+        self.counts.topics_deleted += 1;
+        self.checker.forget(topic);
+        let name = self.topics[topic].name.clone();
+        let queues = std::mem::take(&mut self.topics[topic].queues);
+        self.topics.push(Topic { name, queues, retired: false });
+        self.checker.levels.push(self.config.level);
+    }
+
     // ----- The audit ---------------------------------------------------------------
 
     pub fn auditor(&self) -> usize {
@@ -185,7 +243,8 @@ impl World {
     /// Reads every queue from its first message to its last.
     fn audit(&mut self) {
         let auditor = self.auditor();
-        let queues: Vec<Queue> = self.checker.queues();
+        let mut queues: Vec<Queue> = self.checker.queues();
+        queues.retain(|(topic, _)| !self.topics[*topic].retired);
         self.clients[auditor].positions = queues.iter().map(|queue| (*queue, 0)).collect();
         self.audit_left = queues;
         self.after(1, Happening::Tick(auditor));

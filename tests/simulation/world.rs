@@ -90,6 +90,8 @@ pub struct World {
 pub struct Topic {
     pub name: String,
     pub queues: u32,
+    /// It is being deleted, or was: a namesake is another topic.
+    pub retired: bool,
 }
 
 /// Faults that wait for their moment.
@@ -132,6 +134,7 @@ pub struct WorldCounts {
     pub closed_by_broker: u64,
     pub runs_lost: u64,
     pub paused: u64,
+    pub topics_deleted: u64,
 }
 
 /// What happens at a time.
@@ -179,7 +182,8 @@ impl World {
             processes: 0,
             connections: BTreeMap::new(),
             next_connection: 0,
-            clients: (0..=config.clients).map(Client::new).collect(),
+            // The last two are the auditor and the operator.
+            clients: (0..config.clients + 2).map(Client::new).collect(),
             topics: Vec::new(),
             checker: Checker::default(),
             loss: Loss::Nothing,
@@ -204,11 +208,12 @@ impl World {
             let mut config = TopicConfig::new(level.name(), 3, 6);
             config.attributes.insert(ACK_ATTRIBUTE.to_owned(), level.name().to_owned());
             self.metadata.put_topic(config);
-            self.topics.push(Topic { name: level.name().to_owned(), queues: 3 });
+            let name = level.name().to_owned();
+            self.topics.push(Topic { name, queues: 3, retired: false });
             self.checker.levels.push(level);
         }
         for n in 0..3 {
-            self.topics.push(Topic { name: format!("made-{n}"), queues: 2 });
+            self.topics.push(Topic { name: format!("made-{n}"), queues: 2, retired: false });
             self.checker.levels.push(self.config.level);
         }
     }
