@@ -41,6 +41,9 @@ impl FileError {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                 "; free space on that file system, or keep less (--retention-hours)"
             }
+            ErrorKind::AlreadyExists => {
+                "; a file is in the way: move it, or choose another --data-dir"
+            }
             ErrorKind::NotADirectory => "; choose a --data-dir whose parents are directories",
             _ => "",
         }

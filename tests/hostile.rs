@@ -1,0 +1,17 @@
+//! The real node against peers, disks and settings that mean it ill: whatever comes, the
+//! answer is the specified one and everybody else is served.
+
+#[path = "hostile/connections.rs"]
+mod connections;
+#[path = "hostile/damage.rs"]
+mod damage;
+#[path = "hostile/frames.rs"]
+mod frames;
+#[path = "hostile/node.rs"]
+mod node;
+#[path = "hostile/peer.rs"]
+mod peer;
+#[path = "hostile/sends.rs"]
+mod sends;
+#[path = "hostile/start.rs"]
+mod start;

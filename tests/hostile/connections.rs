@@ -1,0 +1,102 @@
+//! Peers that stall: they cost a bounded amount of memory, and others go on.
+
+use std::io::{ErrorKind, Write};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::node::{Node, Place};
+use crate::peer::{Ask, Peer, pull, send};
+
+/// What a client that never reads may cost.
+const MEMORY_KIB: u64 = 64 * 1024;
+
+/// Writes requests over and over without reading, until all are out or the broker has
+/// taken nothing more while it answered a hundred requests of another.
+fn pipeline(node: &Node<'_>, request: &Ask, times: usize, other: &mut Peer) -> Peer {
+    let rude = Peer::connect(&node.address);
+    rude.stream.set_nonblocking(true).unwrap();
+    let stream = request.frame(7).repeat(times);
+    let (mut sent, mut idle) = (0, 0);
+    while sent < stream.len() && idle < 100 {
+        match (&rude.stream).write(&stream[sent..]) {
+            Ok(len) => (sent, idle) = (sent + len, 0),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => idle += 1,
+            Err(error) => panic!("after {sent} bytes: {error}"),
+        }
+        other.send_one();
+    }
+    rude
+}
+
+#[test]
+fn clients_that_never_read_cost_bounded_memory_and_no_one_elses_time() {
+    let place = Place::new();
+    let node = place.start();
+    let mut other = Peer::connect(&node.address);
+    other.create("T");
+    for _ in 0..32 {
+        other.ask(&send("T", 0, vec![b'm'; 1024])).expect(0);
+    }
+    let before = node.peak_kib();
+    // Their replies would be 1.6 GB and more.
+    let pulls = pipeline(&node, &pull("T", 0), 50_000, &mut other);
+    let sends = pipeline(&node, &send("T", 0, "x"), 50_000, &mut other);
+    let unknown = pipeline(&node, &crate::peer::ask(9_999), 50_000, &mut other);
+    let grown = node.peak_kib() - before;
+    assert!(grown <= MEMORY_KIB, "{grown} KiB more than before");
+    other.send_one();
+    drop((pulls, sends, unknown));
+    other.send_one();
+    node.stop();
+}
+
+#[test]
+fn half_frames_and_idle_connections_disturb_nobody() {
+    let place = Place::new();
+    let node = place.start();
+    let mut other = Peer::connect(&node.address);
+    other.create("T");
+    let frame = send("T", 0, "late but whole").frame(1);
+    let halves: Vec<(Peer, usize)> = [1, 4, 7, 8, 9, frame.len() - 1]
+        .into_iter()
+        .map(|cut| {
+            let mut peer = Peer::connect(&node.address);
+            peer.write(&frame[..cut]);
+            other.send_one();
+            (peer, cut)
+        })
+        .collect();
+    // Announced and never sent: 16 MiB each.
+    let announced: Vec<Peer> = (0..50)
+        .map(|_| {
+            let mut peer = Peer::connect(&node.address);
+            peer.write(&[0, 0xff, 0xff, 0xf0, 0, 0, 0, 10]);
+            peer
+        })
+        .collect();
+    let before = node.peak_kib();
+    let idle: Vec<Peer> = (0..idle_connections()).map(|_| Peer::connect(&node.address)).collect();
+    for _ in 0..10 {
+        other.send_one();
+    }
+    for (mut peer, cut) in halves {
+        peer.write(&frame[cut..]);
+        peer.read().expect(0);
+    }
+    // The last of them is served, so all were accepted.
+    let mut idle = idle;
+    idle.last_mut().unwrap().send_one();
+    let grown = node.peak_kib() - before;
+    assert!(grown <= MEMORY_KIB, "{grown} KiB more than before");
+    drop((announced, idle));
+    other.send_one();
+    node.stop();
+}
+
+/// 2000, or fewer where this process may not open as many.
+fn idle_connections() -> u64 {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let wanted = hard.min(soft.max(4096));
+    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).unwrap();
+    wanted.saturating_sub(300).clamp(100, 2000)
+}

@@ -1,0 +1,65 @@
+//! A bit that flips on the disk.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+
+use ringmq::base::checksum::body_crc;
+
+use crate::node::Place;
+use crate::peer::{Peer, pull, send};
+
+const MESSAGES: i64 = 40;
+const DAMAGED: i64 = 11;
+
+fn body(number: i64) -> Vec<u8> {
+    format!("<message {number} {}>", "lorem ipsum ".repeat(100)).into_bytes()
+}
+
+#[test]
+fn a_flipped_bit_is_reported_and_its_neighbours_are_served() {
+    let place = Place::new();
+    let node = place.start();
+    let mut peer = Peer::connect(&node.address);
+    peer.create("T");
+    for number in 0..MESSAGES {
+        peer.ask(&send("T", 0, body(number))).expect(0);
+    }
+    node.stop();
+
+    let path = place.data().join("shard-0/log").join("0".repeat(20));
+    let log = fs::read(&path).unwrap();
+    let whole = body(DAMAGED);
+    let at = log.windows(whole.len()).position(|bytes| bytes == whole).unwrap();
+    let mut broken = whole.clone();
+    broken[600] ^= 0x10;
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&broken[600..=600], at as u64 + 600).unwrap();
+    file.sync_all().unwrap();
+
+    let node = place.start();
+    let mut peer = Peer::connect(&node.address);
+    assert_eq!(peer.max_offset("T"), MESSAGES);
+    let (mut next, mut got) = (0, Vec::new());
+    while next < MESSAGES {
+        let reply = peer.ask(&pull("T", next));
+        got.extend(reply.bodies());
+        let after = reply.number("nextBeginOffset");
+        assert!(after > next, "no way past offset {next}: {reply:?}");
+        next = after;
+    }
+    let others: Vec<_> = (0..MESSAGES).filter(|number| *number != DAMAGED).map(body).collect();
+    assert_eq!(got.len(), others.len());
+    assert!(got == others, "the neighbours are as they were");
+    peer.send_one();
+    node.stop();
+
+    // The body lies behind 88 bytes of fixed fields.
+    let record = at - 88;
+    let said = place.log_of_node();
+    let report = said.lines().find(|line| line.contains("a stored record is damaged"));
+    let report = report.unwrap_or_else(|| panic!("no report: {said}"));
+    for number in [record as u32, body_crc(&whole), body_crc(&broken)] {
+        let (decimal, hex) = (number.to_string(), format!("{number:08x}"));
+        assert!(report.contains(&decimal) || report.contains(&hex), "{decimal} in {report}");
+    }
+}
