@@ -224,6 +224,16 @@ impl Disk {
         }
     }
 
+    /// The power fails, and nothing is left of what is not durable.
+    #[allow(dead_code)] // The simulator's power cuts are not as simple.
+    pub fn lose_unflushed(&mut self) {
+        self.in_flight.clear();
+        for segment in self.segments.values_mut() {
+            segment.unflushed.clear();
+            segment.seen.clone_from(&segment.durable);
+        }
+    }
+
     /// The log was found to end here: what lies behind may be written anew.
     pub fn forget_above(&mut self, end: LogOffset) {
         for (base, segment) in &mut self.segments {
