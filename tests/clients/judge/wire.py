@@ -57,15 +57,17 @@ def ask(address, code, fields, body=b"", seconds=5):
             data += piece
 
 
-def await_route(namesrv, topic, brokers=1):
-    """Waits until the name server knows a topic on so many brokers; returns the route."""
+def await_route(namesrv, topic, brokers=1, address=None):
+    """Waits until a topic is on so many brokers, one of them at `address`; returns the route."""
     deadline = time.monotonic() + ROUTE_SECONDS
     while True:
         reply, body = ask(namesrv, ROUTE_OF_TOPIC, {"topic": topic, "acceptStandardJsonOnly": "true"})
         if reply["code"] == 0:
             route = json.loads(body)
-            if len(route["brokerDatas"]) >= brokers:
+            found = [at for each in route["brokerDatas"] for at in each["brokerAddrs"].values()]
+            if len(route["brokerDatas"]) >= brokers and (address is None or address in found):
                 return route
         if time.monotonic() > deadline:
-            raise Failed(f"name server {namesrv}: no route of {topic} on {brokers} brokers within {ROUTE_SECONDS} s")
+            at = f", one of them at {address}," if address else ""
+            raise Failed(f"name server {namesrv}: no route of {topic} on {brokers} brokers{at} within {ROUTE_SECONDS} s")
         time.sleep(0.05)
