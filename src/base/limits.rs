@@ -72,6 +72,11 @@ pub const MEMBER_EXPIRY_US: u64 = 120 * 1_000_000;
 /// Fields of a request's header; beyond it the connection closes. Real requests stay below 25.
 pub const EXT_FIELDS_MAX: usize = 48;
 
+/// JSON headers that a shard remembers to read those alike faster, and the longest one it
+/// remembers. Sends and pulls of one client have a form each; their headers stay below 700.
+pub const HEADER_FORMS_MAX: usize = 4;
+pub const FORM_HEADER_BYTES_MAX: usize = 1024;
+
 /// Nesting of unknown values in a JSON header; beyond it the connection closes.
 pub const HEADER_DEPTH_MAX: usize = 32;
 

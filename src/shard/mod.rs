@@ -23,7 +23,7 @@ use crate::broker::refusal::Refusal;
 use crate::log::ChainEnd;
 use crate::net::{Connections, Departure, Reading};
 use crate::store::{self, Store};
-use crate::wire::{Request, parse_prefix};
+use crate::wire::{HeaderForms, Request, parse_prefix};
 
 pub use event::{Event, Intent};
 use frames::TurnFrames;
@@ -35,6 +35,7 @@ pub struct Shard {
     pub store: Store,
     connections: Connections,
     waiting: Waiting,
+    forms: HeaderForms,
     /// Frames of this turn that lie in memory of ours.
     held: Vec<Vec<u8>>,
     effects: Vec<Effect>,
@@ -64,6 +65,7 @@ impl Shard {
             store,
             connections: Connections::default(),
             waiting: Waiting::default(),
+            forms: HeaderForms::default(),
             held: Vec::new(),
             effects: Vec::new(),
             wanted: Vec::new(),
@@ -248,7 +250,7 @@ impl Shard {
         let bytes = frames.span(frame);
         let prefix = parse_prefix(bytes).map_err(Fatal::frame)?.expect("a whole frame");
         let (header, body) = prefix.split(bytes).expect("a whole frame");
-        let request = Request::decode(prefix.codec, header, body).map_err(Fatal::frame)?;
+        let request = self.forms.decode(prefix.codec, header, body).map_err(Fatal::frame)?;
         if request.is_response() {
             // Peers may answer what they were only notified of.
             return Ok(());

@@ -9,14 +9,43 @@ use crate::base::limits::HEADER_DEPTH_MAX;
 /// Room for any key this module knows, should it come with escapes.
 const KNOWN_KEY_BYTES: usize = 16;
 
+/// Where a value that may differ between headers alike lies, its quotes included.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub start: usize,
+    pub end: usize,
+    pub target: Target,
+}
+
+/// What a value is for, and what it was read as.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target {
+    Code(i32),
+    Flag(i32),
+    Opaque(i32),
+    Version(i32),
+    Language(Language),
+    Remark,
+    Field(Span),
+}
+
 /// Fills `request` from a header. Keys in any order, unknown ones of any type passed over.
 pub(super) fn decode<'a>(header: &'a [u8], request: &mut Request<'a>) -> Result<(), HeaderError> {
+    decode_noting(header, request, |_| {})
+}
+
+/// The same, telling where each value lies that the request took.
+pub(super) fn decode_noting<'a>(
+    header: &'a [u8],
+    request: &mut Request<'a>,
+    mut note: impl FnMut(Place),
+) -> Result<(), HeaderError> {
     str::from_utf8(header).map_err(|_| HeaderError::NotUtf8)?;
-    let mut scanner = Scanner { bytes: header, at: 0 };
+    let mut scanner = Scanner::at(header, 0);
     scanner.take(b'{', "an object")?;
     let mut first = true;
     while let Some(key) = scanner.next_key(&mut first)? {
-        scanner.member(key, request)?;
+        scanner.member(key, request, &mut note)?;
     }
     // Some writers end the header with a newline.
     match scanner.peek() {
@@ -25,39 +54,91 @@ pub(super) fn decode<'a>(header: &'a [u8], request: &mut Request<'a>) -> Result<
     }
 }
 
-struct Scanner<'a> {
+pub(super) struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 /// A string or scalar in place, without its quotes.
 #[derive(Clone, Copy)]
-struct Token {
+pub(super) struct Token {
     start: usize,
     end: usize,
     escaped: bool,
 }
 
 impl<'a> Scanner<'a> {
+    pub(super) fn at(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at }
+    }
+
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
     /// One member of the header's object, behind its colon.
-    fn member(&mut self, key: Token, request: &mut Request<'a>) -> Result<(), HeaderError> {
+    fn member(
+        &mut self,
+        key: Token,
+        request: &mut Request<'a>,
+        note: &mut impl FnMut(Place),
+    ) -> Result<(), HeaderError> {
         let mut room = [0; KNOWN_KEY_BYTES];
-        match self.value(key).short(&mut room) {
-            Some(b"code") => request.code = self.integer("code")?,
-            Some(b"flag") => request.flag = self.integer("flag")?,
-            Some(b"opaque") => request.opaque = self.integer("opaque")?,
-            Some(b"version") => request.version = self.integer("version")?,
-            Some(b"extFields") => self.ext_fields(request)?,
-            Some(b"language") => request.language = self.language()?,
-            Some(b"remark") => {
-                request.remark = self.scalar_or_null()?.map(|token| self.value(token));
-            }
-            _ => self.skip_value(HEADER_DEPTH_MAX)?,
-        }
+        let target = match self.value(key).short(&mut room) {
+            Some(b"code") => Target::Code(0),
+            Some(b"flag") => Target::Flag(0),
+            Some(b"opaque") => Target::Opaque(0),
+            Some(b"version") => Target::Version(0),
+            Some(b"language") => Target::Language(Language::Unknown),
+            Some(b"remark") => Target::Remark,
+            Some(b"extFields") => return self.ext_fields(request, note),
+            _ => return self.skip_value(HEADER_DEPTH_MAX),
+        };
+        let start = self.at;
+        let target = self.own_value(target, request)?;
+        note(Place { start, end: self.at, target });
         Ok(())
     }
 
-    fn ext_fields(&mut self, request: &mut Request<'a>) -> Result<(), HeaderError> {
+    /// A value of the header itself; says what it was read as.
+    pub(super) fn own_value(
+        &mut self,
+        target: Target,
+        request: &mut Request<'a>,
+    ) -> Result<Target, HeaderError> {
+        Ok(match target {
+            Target::Code(_) => {
+                request.code = self.integer("code")?;
+                Target::Code(request.code)
+            }
+            Target::Flag(_) => {
+                request.flag = self.integer("flag")?;
+                Target::Flag(request.flag)
+            }
+            Target::Opaque(_) => {
+                request.opaque = self.integer("opaque")?;
+                Target::Opaque(request.opaque)
+            }
+            Target::Version(_) => {
+                request.version = self.integer("version")?;
+                Target::Version(request.version)
+            }
+            Target::Language(_) => {
+                request.language = self.language()?;
+                Target::Language(request.language)
+            }
+            Target::Remark | Target::Field(_) => {
+                request.remark = self.scalar_or_null()?.map(|token| self.value(token));
+                Target::Remark
+            }
+        })
+    }
+
+    fn ext_fields(
+        &mut self,
+        request: &mut Request<'a>,
+        note: &mut impl FnMut(Place),
+    ) -> Result<(), HeaderError> {
         request.ext.clear();
         if self.peek() == Some(b'n') {
             return self.literal(b"null").map(drop);
@@ -67,12 +148,12 @@ impl<'a> Scanner<'a> {
         loop {
             while let Some((key, value)) = self.compact_member(first) {
                 first = false;
-                self.push(key, value, request)?;
+                self.push(key, value, request, note)?;
             }
             let Some(key) = self.next_key(&mut first)? else { return Ok(()) };
             // A null value is an absent field.
             let Some(value) = self.scalar_or_null()? else { continue };
-            self.push(key, value, request)?;
+            self.push(key, value, request, note)?;
         }
     }
 
@@ -106,18 +187,26 @@ impl<'a> Scanner<'a> {
         Token { start, end: start + plain_prefix(&self.bytes[start..]), escaped: false }
     }
 
-    fn push(&self, key: Token, value: Token, request: &mut Request<'a>) -> Result<(), HeaderError> {
+    /// Takes the field whose value was scanned last.
+    fn push(
+        &self,
+        key: Token,
+        value: Token,
+        request: &mut Request<'a>,
+        note: &mut impl FnMut(Place),
+    ) -> Result<(), HeaderError> {
         // The bound of the binary header, so that what was read can be written.
         let key_len = i16::try_from(key.end - key.start)
             .map_err(|_| HeaderError::KeyTooLong { at: key.start })?;
-        request.ext.push(Span {
+        let span = value.as_value_of(Span {
             key_at: key.start as u32,
             key_len: key_len as u16,
             key_escaped: key.escaped,
-            value_at: value.start as u32,
-            value_len: (value.end - value.start) as u32,
-            value_escaped: value.escaped,
-        })
+            ..Span::default()
+        });
+        let quote = self.at - value.end;
+        note(Place { start: value.start - quote, end: self.at, target: Target::Field(span) });
+        request.ext.push(span)
     }
 
     fn integer(&mut self, key: &'static str) -> Result<i32, HeaderError> {
@@ -165,7 +254,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// A string, number or boolean as text; `None` for null.
-    fn scalar_or_null(&mut self) -> Result<Option<Token>, HeaderError> {
+    pub(super) fn scalar_or_null(&mut self) -> Result<Option<Token>, HeaderError> {
         match self.peek() {
             Some(b'"') => self.string().map(Some),
             Some(b't') => self.literal(b"true").map(Some),
@@ -293,6 +382,18 @@ impl<'a> Scanner<'a> {
         match self.at < self.bytes.len() {
             true => HeaderError::Syntax { at: self.at, expected },
             false => HeaderError::Cut { at: self.at },
+        }
+    }
+}
+
+impl Token {
+    /// The field `of`, with this as its value.
+    pub(super) fn as_value_of(self, of: Span) -> Span {
+        Span {
+            value_at: self.start as u32,
+            value_len: (self.end - self.start) as u32,
+            value_escaped: self.escaped,
+            ..of
         }
     }
 }

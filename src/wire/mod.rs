@@ -2,8 +2,8 @@
 //!
 //! Decides how every byte is read and written, and nothing of what a request means.
 //! No sockets, no clock. Reading order: `frame` draws one frame out of a stream,
-//! `request` decodes its header, `ext` holds the header's fields, `reply` writes
-//! frames; `send`, `batch`, `pull` and `headers` give fields types, `body` the JSON
+//! `request` decodes its header, `forms` the faster where headers repeat, `ext` holds
+//! the header's fields, `reply` writes frames; `send`, `batch`, `pull` and `headers` give fields types, `body` the JSON
 //! bodies, `message` reads stored messages.
 //!
 //! What lies on the way of sends and pulls (frame, header, fields, replies) allocates
@@ -24,12 +24,14 @@ pub mod request;
 pub mod send;
 
 mod binary;
+mod forms;
 mod json;
 mod slots;
 mod text;
 
 pub use batch::{BatchEntries, BatchEntry, BatchError};
 pub use ext::{ExtFields, Field, FieldError, Value};
+pub use forms::HeaderForms;
 pub use frame::{Codec, FrameError, Prefix, parse_prefix};
 pub use language::Language;
 pub use message::{StoredMessage, StoredMessages};

@@ -87,7 +87,8 @@ impl<'a> Request<'a> {
         Ok(Some((request, prefix.frame_bytes)))
     }
 
-    fn blank(codec: Codec, header: &'a [u8], body: &'a [u8]) -> Self {
+    #[inline]
+    pub(super) fn blank(codec: Codec, header: &'a [u8], body: &'a [u8]) -> Self {
         Self {
             codec,
             code: 0,
