@@ -437,16 +437,16 @@ impl SendReply {
         }
         let Some(outgoing) = cx.replies.outgoing(self.to.conn) else { return };
         let (offsets, uniq) = data.split_at(self.count as usize * OFFSET_BYTES);
-        let trace_on = if from.trace_on { "true" } else { "false" };
+        let trace_on = from.trace_on;
         let ids = from.join_ids(offsets);
         outgoing.write(|out| {
             let mut frame = FrameWriter::reply(out, self.to.codec, self.to.opaque, code);
-            frame.field_bytes("msgId", ids);
+            frame.field_plain("msgId", ids);
             frame.field_i64("queueId", i64::from(self.queue));
             frame.field_i64("queueOffset", self.queue_offset.0 as i64);
             frame.field_bytes("transactionId", uniq);
-            frame.field("MSG_REGION", REGION);
-            frame.field("TRACE_ON", trace_on);
+            frame.field_plain("MSG_REGION", REGION.as_bytes());
+            frame.field_bool("TRACE_ON", trace_on);
             frame.finish(0);
         });
     }

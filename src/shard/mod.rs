@@ -250,7 +250,8 @@ impl Shard {
         let bytes = frames.span(frame);
         let prefix = parse_prefix(bytes).map_err(Fatal::frame)?.expect("a whole frame");
         let (header, body) = prefix.split(bytes).expect("a whole frame");
-        let request = self.forms.decode(prefix.codec, header, body).map_err(Fatal::frame)?;
+        let mut request = Request::blank(prefix.codec, header, body);
+        self.forms.decode(header, &mut request).map_err(Fatal::frame)?;
         if request.is_response() {
             // Peers may answer what they were only notified of.
             return Ok(());

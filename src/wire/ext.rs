@@ -177,11 +177,13 @@ impl<'a> Value<'a> {
         parse_decimal(self.short(&mut room)?)
     }
 
+    #[inline]
     pub fn i32(&self) -> Option<i32> {
         i32::try_from(self.i64()?).ok()
     }
 
     /// Java's `parseBoolean`: "true" in any case, all else is false.
+    #[inline]
     pub fn bool(&self) -> bool {
         let mut room = [0; 24];
         self.short(&mut room).is_some_and(|text| text.eq_ignore_ascii_case(b"true"))
@@ -198,6 +200,7 @@ impl<'a> Value<'a> {
 
     /// The text where it lies, or in `room` when it must lose escapes; `None` when it
     /// does not fit there.
+    #[inline]
     pub(super) fn short<'r>(&self, room: &'r mut [u8]) -> Option<&'r [u8]>
     where
         'a: 'r,
@@ -205,6 +208,11 @@ impl<'a> Value<'a> {
         if !self.escaped {
             return Some(self.raw);
         }
+        self.unescaped(room)
+    }
+
+    #[cold]
+    fn unescaped<'r>(&self, room: &'r mut [u8]) -> Option<&'r [u8]> {
         let (mut len, mut fits) = (0, true);
         unescape(self.raw, |piece| match room.get_mut(len..len + piece.len()) {
             Some(place) => {

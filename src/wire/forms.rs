@@ -44,27 +44,25 @@ impl Default for HeaderForms {
 }
 
 impl HeaderForms {
-    /// What `Request::decode` gives, faster for headers like those before.
-    #[inline]
+    /// What `Request::decode` makes of a header, faster for one like those before. A
+    /// request is large, so a blank one is filled where it lies.
     pub fn decode<'a>(
         &mut self,
-        codec: Codec,
         header: &'a [u8],
-        body: &'a [u8],
-    ) -> Result<Request<'a>, HeaderError> {
-        if codec != Codec::Json || header.len() > FORM_HEADER_BYTES_MAX {
-            return Request::decode(codec, header, body);
+        request: &mut Request<'a>,
+    ) -> Result<(), HeaderError> {
+        if request.codec != Codec::Json || header.len() > FORM_HEADER_BYTES_MAX {
+            return request.fill(header);
         }
-        let mut request = Request::blank(codec, header, body);
         for at in 0..self.forms.len() {
-            if self.forms[at].fill(header, &mut request).is_some() {
+            if self.forms[at].fill(header, request).is_some() {
                 self.prefer(at);
-                return Ok(request);
+                return Ok(());
             }
         }
-        let request = Request::decode(codec, header, body)?;
+        request.fill(header)?;
         self.learn(header);
-        Ok(request)
+        Ok(())
     }
 
     /// A form that fits moves ahead of the one before it.
@@ -100,7 +98,6 @@ impl Form {
     }
 
     /// Reads a header of this form. `None`: it is of another, and `request` is as it was.
-    #[inline]
     fn fill<'a>(&self, header: &'a [u8], request: &mut Request<'a>) -> Option<()> {
         let filled = self.fill_places(header, request);
         if filled.is_none() {
@@ -217,9 +214,14 @@ mod tests {
         r#"{"opaque":1,"opaque":2,"extFields":{},"extFields":{"z":"é😀"}}"#,
     ];
 
+    fn decode<'a>(forms: &mut HeaderForms, header: &'a [u8]) -> Result<Request<'a>, HeaderError> {
+        let mut request = Request::blank(Codec::Json, header, b"body");
+        forms.decode(header, &mut request).map(|()| request)
+    }
+
     /// What both ways make of a header, as text.
     fn both(forms: &mut HeaderForms, header: &[u8]) -> (String, String) {
-        let by_form = forms.decode(Codec::Json, header, b"body");
+        let by_form = decode(forms, header);
         let parsed = Request::decode(Codec::Json, header, b"body");
         (format!("{by_form:?}"), format!("{parsed:?}"))
     }
@@ -262,11 +264,11 @@ mod tests {
             )
         };
         let first = send(9, "a");
-        forms.decode(Codec::Json, first.as_bytes(), b"").unwrap();
+        decode(&mut forms, first.as_bytes()).unwrap();
         let misses = forms.misses;
         for (opaque, key) in [(10, "bcd"), (99_999, ""), (0, "\\n"), (7, "e")] {
             let header = send(opaque, key);
-            let request = forms.decode(Codec::Json, header.as_bytes(), b"").unwrap();
+            let request = decode(&mut forms, header.as_bytes()).unwrap();
             assert_eq!(request.opaque, opaque as i32);
             let parsed = Request::decode(Codec::Json, header.as_bytes(), b"").unwrap();
             assert_eq!(request.ext.get("i"), parsed.ext.get("i"));
@@ -277,7 +279,7 @@ mod tests {
     #[test]
     fn headers_that_are_wrong_are_refused_in_the_same_words() {
         let mut forms = HeaderForms::default();
-        forms.decode(Codec::Json, br#"{"code":1,"opaque":2}"#, b"").unwrap();
+        decode(&mut forms, br#"{"code":1,"opaque":2}"#).unwrap();
         for wrong in [
             &br#"{"code":1,"opaque":2"#[..],
             br#"{"code":1,"opaque":2}}"#,

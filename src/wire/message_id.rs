@@ -20,11 +20,11 @@ impl OffsetMessageId {
     /// Appends the id: address, i32 port and offset in upper-case hex.
     pub fn append_to(&self, out: &mut Vec<u8>) {
         match self.store_host.ip() {
-            IpAddr::V4(ip) => push_hex(out, &ip.octets()),
-            IpAddr::V6(ip) => push_hex(out, &ip.octets()),
+            IpAddr::V4(ip) => push_hex(out, ip.octets()),
+            IpAddr::V6(ip) => push_hex(out, ip.octets()),
         }
-        push_hex(out, &u32::from(self.store_host.port()).to_be_bytes());
-        push_hex(out, &self.physical_offset.0.to_be_bytes());
+        push_hex(out, u32::from(self.store_host.port()).to_be_bytes());
+        push_hex(out, self.physical_offset.0.to_be_bytes());
     }
 
     pub fn parse(text: &[u8]) -> Option<Self> {
@@ -49,12 +49,10 @@ impl OffsetMessageId {
     }
 }
 
-fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+fn push_hex<const N: usize>(out: &mut Vec<u8>, bytes: [u8; N]) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in bytes {
-        let (high, low) = (byte >> 4, byte & 15);
-        out.extend_from_slice(&[DIGITS[usize::from(high)], DIGITS[usize::from(low)]]);
-    }
+    let digits = bytes.map(|byte| [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
+    out.extend_from_slice(digits.as_flattened());
 }
 
 #[cfg(test)]

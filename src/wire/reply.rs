@@ -6,7 +6,7 @@
 use super::code::response;
 use super::ext::Value;
 use super::frame::{Codec, PREFIX_BYTES};
-use super::text::{escape_into, push_decimal};
+use super::text::{escape_into, plain_prefix, push_decimal};
 use crate::base::limits::{FRAME_BYTES_MAX, REMARK_BYTES_MAX};
 
 /// The version that we say to be: V5_3_3. Below 232 Java refuses to pull with SQL filters.
@@ -33,6 +33,8 @@ pub struct FrameWriter<'o> {
 
 const FLAG_RESPONSE: i32 = 1;
 const FLAG_ONEWAY: i32 = 2;
+/// What a reply's header seldom exceeds: memory is asked for once.
+const HEADER_BYTES_USUAL: usize = 512;
 
 impl<'o> FrameWriter<'o> {
     /// The reply to the request that came with `opaque`, by the codec it came with.
@@ -53,6 +55,7 @@ impl<'o> FrameWriter<'o> {
 
     fn begin(out: &'o mut Vec<u8>, codec: Codec, opaque: i32, code: i32, flag: i32) -> Self {
         let start = out.len();
+        out.reserve(HEADER_BYTES_USUAL);
         out.extend_from_slice(&[0; PREFIX_BYTES]);
         let mut writer = Self { out, codec, start, fields_at: None, opaque, flag };
         match codec {
@@ -102,12 +105,13 @@ impl<'o> FrameWriter<'o> {
         self
     }
 
-    /// One field of `extFields`. Keys are at most 32767 bytes long, as decoded ones are.
+    /// One field of `extFields`. Keys are at most 32767 bytes long, as decoded ones are;
+    /// where they are `'static` they are ours, and need no escape.
     pub fn field(&mut self, key: &str, value: &str) -> &mut Self {
         self.open_fields();
         match self.codec {
             Codec::Json => {
-                self.json_key(key);
+                self.json_key_escaped(key);
                 escape_into(self.out, value.as_bytes());
                 self.out.push(b'"');
             }
@@ -120,12 +124,31 @@ impl<'o> FrameWriter<'o> {
         self
     }
 
+    /// A field whose value is a word or a number, so that nothing in it needs an escape.
+    pub fn field_plain(&mut self, key: &'static str, value: &[u8]) -> &mut Self {
+        debug_assert!(is_plain(value), "{value:?}");
+        self.open_fields();
+        match self.codec {
+            Codec::Json => {
+                self.json_key(key);
+                self.out.extend_from_slice(value);
+                self.out.push(b'"');
+            }
+            Codec::Binary => {
+                self.binary_key(key);
+                self.out.extend_from_slice(&(value.len() as u32).to_be_bytes());
+                self.out.extend_from_slice(value);
+            }
+        }
+        self
+    }
+
     /// A field taken from another header, as it lies there where both are JSON.
     pub fn field_value(&mut self, key: &str, value: Value<'_>) -> &mut Self {
         self.open_fields();
         match self.codec {
             Codec::Json => {
-                self.json_key(key);
+                self.json_key_escaped(key);
                 value.append_escaped_to(self.out);
                 self.out.push(b'"');
             }
@@ -141,7 +164,7 @@ impl<'o> FrameWriter<'o> {
     }
 
     /// A field whose bytes came from a peer: what is not UTF-8 is replaced.
-    pub fn field_bytes(&mut self, key: &str, value: &[u8]) -> &mut Self {
+    pub fn field_bytes(&mut self, key: &'static str, value: &[u8]) -> &mut Self {
         match str::from_utf8(value) {
             Ok(text) => self.field(key, text),
             Err(_) => self.field(key, &String::from_utf8_lossy(value)),
@@ -149,7 +172,7 @@ impl<'o> FrameWriter<'o> {
     }
 
     /// Numbers travel as texts, since C++ clients pass over anything else.
-    pub fn field_i64(&mut self, key: &str, value: i64) -> &mut Self {
+    pub fn field_i64(&mut self, key: &'static str, value: i64) -> &mut Self {
         self.open_fields();
         match self.codec {
             Codec::Json => {
@@ -168,8 +191,8 @@ impl<'o> FrameWriter<'o> {
         self
     }
 
-    pub fn field_bool(&mut self, key: &str, value: bool) -> &mut Self {
-        self.field(key, if value { "true" } else { "false" })
+    pub fn field_bool(&mut self, key: &'static str, value: bool) -> &mut Self {
+        self.field_plain(key, if value { b"true" } else { b"false" })
     }
 
     /// Ends the header and announces `body_len` bytes behind it. True: the body follows.
@@ -239,7 +262,14 @@ impl<'o> FrameWriter<'o> {
         self.fields_at = Some(self.out.len());
     }
 
-    fn json_key(&mut self, key: &str) {
+    fn json_key(&mut self, key: &'static str) {
+        debug_assert!(is_plain(key.as_bytes()), "{key}");
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":\"");
+    }
+
+    fn json_key_escaped(&mut self, key: &str) {
         self.out.push(b'"');
         escape_into(self.out, key.as_bytes());
         self.out.extend_from_slice(b"\":\"");
@@ -250,6 +280,11 @@ impl<'o> FrameWriter<'o> {
         self.out.extend_from_slice(&len.to_be_bytes());
         self.out.extend_from_slice(key.as_bytes());
     }
+}
+
+/// Whether a text is the same inside a JSON string.
+fn is_plain(text: &[u8]) -> bool {
+    plain_prefix(text) == text.len() && str::from_utf8(text).is_ok()
 }
 
 /// Stores how many bytes follow the length word at `at`.

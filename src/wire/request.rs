@@ -71,11 +71,16 @@ const FLAG_ONEWAY: i32 = 2;
 impl<'a> Request<'a> {
     pub fn decode(codec: Codec, header: &'a [u8], body: &'a [u8]) -> Result<Self, HeaderError> {
         let mut request = Self::blank(codec, header, body);
-        match codec {
-            Codec::Json => json::decode(header, &mut request)?,
-            Codec::Binary => binary::decode(header, &mut request)?,
-        }
+        request.fill(header)?;
         Ok(request)
+    }
+
+    /// Reads `header`, with which this request was begun, into it.
+    pub(super) fn fill(&mut self, header: &'a [u8]) -> Result<(), HeaderError> {
+        match self.codec {
+            Codec::Json => json::decode(header, self),
+            Codec::Binary => binary::decode(header, self),
+        }
     }
 
     /// Reads the frame at the start of `bytes` and says how long it is. `None`: not yet,
@@ -87,8 +92,9 @@ impl<'a> Request<'a> {
         Ok(Some((request, prefix.frame_bytes)))
     }
 
-    #[inline]
-    pub(super) fn blank(codec: Codec, header: &'a [u8], body: &'a [u8]) -> Self {
+    /// A request of which only the body is known yet.
+    #[inline(always)]
+    pub fn blank(codec: Codec, header: &'a [u8], body: &'a [u8]) -> Self {
         Self {
             codec,
             code: 0,

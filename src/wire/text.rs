@@ -89,8 +89,15 @@ fn unescape_unit<'a>(digits: &'a [u8], emit: &mut impl FnMut(&[u8])) -> &'a [u8]
 }
 
 /// Four hex digits and what follows them.
+#[inline]
 pub(super) fn code_unit(digits: &[u8]) -> Option<(u16, &[u8])> {
     let (digits, rest) = digits.split_first_chunk::<4>()?;
+    // Nearly all are the ends of a property's key and value.
+    match digits {
+        b"0001" => return Some((1, rest)),
+        b"0002" => return Some((2, rest)),
+        _ => {}
+    }
     let mut unit = 0;
     for digit in digits {
         unit = unit << 4 | char::from(*digit).to_digit(16)? as u16;
@@ -130,6 +137,7 @@ fn escape_one(out: &mut Vec<u8>, special: u8) {
 }
 
 /// A decimal number as Java's `parseLong` reads it: a sign, digits, nothing else.
+#[inline]
 pub(super) fn parse_decimal(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
@@ -138,16 +146,51 @@ pub(super) fn parse_decimal(text: &[u8]) -> Option<i64> {
     if digits.is_empty() {
         return None;
     }
+    if digits.len() > SAFE_DIGITS {
+        return parse_long(negative, digits);
+    }
+    let (mut value, mut rest) = (0, digits);
+    while let Some((eight, behind)) = rest.split_first_chunk() {
+        value = value * 100_000_000 + parse_eight(*eight)?;
+        rest = behind;
+    }
+    for digit in rest {
+        value = value * 10 + one_digit(*digit)?;
+    }
+    Some(if negative { -value } else { value })
+}
+
+/// So many digits cannot overflow an i64.
+const SAFE_DIGITS: usize = 18;
+
+#[cold]
+fn parse_long(negative: bool, digits: &[u8]) -> Option<i64> {
     // Counted downwards, since the least number has no positive twin.
     let mut value: i64 = 0;
     for digit in digits {
-        let digit = digit.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value = value.checked_mul(10)?.checked_sub(i64::from(digit))?;
+        value = value.checked_mul(10)?.checked_sub(one_digit(*digit)?)?;
     }
     if negative { Some(value) } else { value.checked_neg() }
+}
+
+#[inline]
+fn one_digit(byte: u8) -> Option<i64> {
+    let digit = byte.wrapping_sub(b'0');
+    (digit <= 9).then_some(i64::from(digit))
+}
+
+/// Eight digits at once: neighbours are joined to pairs, pairs to fours, these to the number.
+#[inline]
+fn parse_eight(digits: [u8; 8]) -> Option<i64> {
+    let word = u64::from_le_bytes(digits) ^ lanes(b'0');
+    // No lane above nine: none has a high nibble, nor gets one with six added.
+    if (word | ((word & lanes(0x0f)) + lanes(6))) & lanes(0xf0) != 0 {
+        return None;
+    }
+    let pairs = (word * 10 + (word >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    let eight = (fours * 10_000 + (fours >> 32)) & 0xffff_ffff;
+    Some(eight as i64)
 }
 
 /// Appends a number in decimal digits, two at a time.
@@ -246,6 +289,21 @@ mod tests {
         }
         assert_eq!(parse_decimal(b"+7"), Some(7));
         assert_eq!(parse_decimal(b"-0009"), Some(-9));
+    }
+
+    #[test]
+    fn numbers_are_read_as_the_standard_library_reads_them() {
+        let mut rng = SmallRng::seed_from_u64(5);
+        for _ in 0..50_000 {
+            let len = rng.random_range(0..22);
+            let mut text: Vec<u8> = (0..len).map(|_| rng.random_range(b'0'..=b'9')).collect();
+            if len > 0 && rng.random_bool(0.5) {
+                let at = rng.random_range(0..len);
+                text[at] = rng.random_range(0..=0x7f);
+            }
+            let expected = str::from_utf8(&text).unwrap().parse::<i64>().ok();
+            assert_eq!(parse_decimal(&text), expected, "{text:?}");
+        }
     }
 
     #[test]
