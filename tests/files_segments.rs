@@ -80,7 +80,7 @@ fn an_interrupted_preparation_leaves_nothing() {
     let pieces = std::cell::Cell::new(0);
     let keep_going = || {
         pieces.set(pieces.get() + 1);
-        pieces.get() < 3
+        pieces.get() < 2
     };
     let error = files.prepare(LogOffset(0), &keep_going).unwrap_err();
     assert_eq!(error.source.kind(), ErrorKind::Interrupted);

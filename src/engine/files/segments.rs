@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use memmap2::{Advice, MmapMut};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FallocateFlags, RenameFlags, fallocate, renameat2};
 use tracing::info;
@@ -17,8 +18,8 @@ use super::small;
 use crate::base::LogOffset;
 use crate::base::limits::BLOCK_BYTES;
 
-/// Zeros are written in pieces of this size.
-const ZERO_BYTES: usize = 1024 * 1024;
+/// Zeros are written in pieces of this size: a huge page.
+const ZERO_BYTES: usize = 2 * 1024 * 1024;
 /// How often a lock is tried again.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 const PREPARING: &str = "preparing";
@@ -148,7 +149,7 @@ impl SegmentFiles {
             Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {}
             Err(error) => Err(error).tried("reserve space for", scratch)?,
         }
-        let zeros = Aligned::zeros(ZERO_BYTES);
+        let zeros = Zeros::new().tried("find zeros for", scratch)?;
         for at in (0..self.segment_bytes).step_by(ZERO_BYTES) {
             if !keep_going() {
                 return Err(io::Error::from(ErrorKind::Interrupted)).tried("fill", scratch);
@@ -254,6 +255,28 @@ fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
         Err(Errno::EINVAL | Errno::ENOSYS) if !to.try_exists()? => fs::rename(from, to),
         Err(Errno::EINVAL | Errno::ENOSYS) => Err(Errno::EEXIST.into()),
         result => Ok(result?),
+    }
+}
+
+/// Zeros that nobody ever wrote: where the kernel has transparent huge pages they are its
+/// one huge page of zeros, which takes no memory and is found in one step per write.
+struct Zeros {
+    memory: MmapMut,
+    start: usize,
+}
+
+impl Zeros {
+    fn new() -> io::Result<Self> {
+        // Twice as much, so that a whole huge page lies in it.
+        let memory = MmapMut::map_anon(2 * ZERO_BYTES)?;
+        // Without huge pages small ones serve.
+        let _ = memory.advise(Advice::HugePage);
+        let start = memory.as_ptr().align_offset(ZERO_BYTES);
+        Ok(Self { memory, start })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..self.start + ZERO_BYTES]
     }
 }
 
