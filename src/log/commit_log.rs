@@ -23,8 +23,8 @@ use super::groups::{Group, Groups, check_write};
 use super::intent::{Appended, Cause, Failure, LogIntent, LogStats, NoRoom, OpId};
 use super::policy::{
     AckLevel, FlushMethod, GROUP_AGE_MAX_US, GROUP_AGE_SOME_US, GROUP_BYTES_ENOUGH,
-    GROUP_BYTES_MAX, GROUP_BYTES_SOME, GROUPS_IN_FLIGHT_FLUSHED_MAX, GROUPS_IN_FLIGHT_MAX,
-    UNFLUSHED_BYTES_MAX, batch_share, unwritten_max,
+    GROUP_BYTES_ENOUGH_BEHIND, GROUP_BYTES_MAX, GROUP_BYTES_SOME, GROUPS_IN_FLIGHT_FLUSHED_MAX,
+    GROUPS_IN_FLIGHT_MAX, UNFLUSHED_BYTES_MAX, batch_share, unwritten_max,
 };
 use super::record::{NewRecord, Placement, blank_record};
 use super::segment::{Geometry, ReadySegments};
@@ -487,11 +487,17 @@ impl CommitLog {
         let len = self.running_len();
         let age = match self.running.demand {
             AckLevel::Written | AckLevel::Flushed => 0,
-            AckLevel::Appended if len >= GROUP_BYTES_ENOUGH => 0,
+            AckLevel::Appended if len >= self.enough() => 0,
             AckLevel::Appended if len >= GROUP_BYTES_SOME => GROUP_AGE_SOME_US,
             AckLevel::Appended => GROUP_AGE_MAX_US,
         };
         self.running.since_us + age
+    }
+
+    /// What a group shall hold that nobody waits for: one full write while others are
+    /// under way, since each costs an interrupt; less where the disk would idle.
+    fn enough(&self) -> u64 {
+        if self.groups.is_empty() { GROUP_BYTES_ENOUGH } else { GROUP_BYTES_ENOUGH_BEHIND }
     }
 
     fn close_is_due(&self, now: Now) -> bool {

@@ -1,7 +1,7 @@
 //! When groups close, writes start and flushes happen: the figures, in one place.
 
 pub use crate::base::AckLevel;
-use crate::base::limits::RECORD_BYTES_MAX;
+use crate::base::limits::{BLOCK_BYTES, RECORD_BYTES_MAX, WRITE_BYTES_MAX};
 
 /// How the flushed level is reached; the start-up probe knows which is faster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum FlushMethod {
 
 /// A running group closes when it holds this much.
 pub const GROUP_BYTES_ENOUGH: u64 = 256 * 1024;
+/// The same while another group is being written: with its footer block one full write.
+pub const GROUP_BYTES_ENOUGH_BEHIND: u64 = WRITE_BYTES_MAX - 2 * BLOCK_BYTES;
 
 /// With this much it closes after `GROUP_AGE_SOME_US`; with less, after `GROUP_AGE_MAX_US`.
 pub const GROUP_BYTES_SOME: u64 = 16 * 1024;
