@@ -20,6 +20,30 @@ pub fn get<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     iter(text).filter(|(name, _)| *name == key).last().map(|(_, value)| value)
 }
 
+/// Where the next `KEY_END` or `VALUE_END` lies from `at` on, or the text's end: eight
+/// bytes at a time, since every message that is sent is searched.
+#[inline]
+pub fn next_mark(text: &[u8], mut at: usize) -> usize {
+    const LANES: u64 = u64::from_ne_bytes([1; 8]);
+    while let Some(chunk) = text[at.min(text.len())..].first_chunk() {
+        let word = u64::from_le_bytes(*chunk);
+        // The lowest lane set is exact: it held a byte below 3.
+        let low = word.wrapping_sub(3 * LANES) & !word & (0x80 * LANES);
+        let Some(lane) = (low != 0).then(|| low.trailing_zeros() as usize / 8) else {
+            at += 8;
+            continue;
+        };
+        at += lane;
+        if chunk[lane] != 0 {
+            return at;
+        }
+        at += 1;
+    }
+    let rest = text.get(at..).unwrap_or_default();
+    let found = rest.iter().position(|byte| matches!(*byte, KEY_END | VALUE_END));
+    found.map_or(text.len(), |found| at + found)
+}
+
 /// Appends one property.
 pub fn push(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     out.extend_from_slice(key);
@@ -39,6 +63,9 @@ pub fn tag_code(tag: &[u8]) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use rand::rngs::SmallRng;
+    use rand::{Rng, SeedableRng};
+
     use super::*;
 
     #[test]
@@ -47,6 +74,21 @@ mod tests {
         let found: Vec<_> = iter(text).collect();
         assert_eq!(found, [(&b"a"[..], &b"b"[..]), (b"c", b"d")]);
         assert_eq!(get(text, b"c"), Some(&b"d"[..]));
+    }
+
+    #[test]
+    fn the_next_mark_is_found_wherever_it_lies() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        for _ in 0..20_000 {
+            let len = rng.random_range(0..30);
+            let text: Vec<u8> = (0..len)
+                .map(|_| if rng.random_bool(0.1) { rng.random_range(0..4) } else { rng.random() })
+                .collect();
+            let at = rng.random_range(0..=len);
+            let marks = [KEY_END, VALUE_END];
+            let expected = (at..len).find(|at| marks.contains(&text[*at])).unwrap_or(len);
+            assert_eq!(next_mark(&text, at), expected, "{text:?} from {at}");
+        }
     }
 
     #[test]

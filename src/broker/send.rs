@@ -17,7 +17,7 @@ use crate::log::NewRecord;
 use crate::log::record::record_len;
 use crate::queue::QueueSlot;
 use crate::store::Stored;
-use crate::wire::OffsetMessageId;
+use crate::wire::MessageIdHost;
 use crate::wire::code::response;
 use crate::wire::send::SendRequest;
 use crate::wire::{FrameWriter, Request};
@@ -37,8 +37,8 @@ pub struct Sends {
     scratch: Vec<u8>,
     /// Record bytes admitted in this turn.
     bytes: usize,
-    /// The records in the order in which they are stored.
-    order: Vec<u32>,
+    /// The requests in the order in which they are stored: queue above request number.
+    order: Vec<u64>,
     /// What the records became, in the order of `records`.
     stored: Vec<Stored>,
     /// Offsets and unique id of one reply.
@@ -114,7 +114,7 @@ pub struct SendReply {
 /// What all replies of a turn share.
 #[derive(Debug)]
 struct Replier {
-    host: SocketAddr,
+    host: MessageIdHost,
     trace_on: bool,
     ids: Vec<u8>,
 }
@@ -332,33 +332,38 @@ impl Broker {
     /// Appends the records of these requests, which are a batch.
     fn append_records(&mut self, cx: &mut Context, requests: Range<usize>) {
         let sends = &mut self.sends;
-        let (first, last) = (sends.requests[requests.start], sends.requests[requests.end - 1]);
-        sends.order.clear();
-        sends.order.extend(first.first..last.first + last.count);
         let records = &sends.records;
-        // The index makes equal queues keep their order, without the memory that a
-        // stable sort would allocate.
-        sends.order.sort_unstable_by_key(|at| (records[*at as usize].slot, *at));
+        let key = |at: usize| {
+            let slot = records[sends.requests[at].first as usize].slot;
+            u64::from(slot.number()) << 32 | at as u64
+        };
+        sends.order.clear();
+        sends.order.extend(requests.map(key));
+        // The number below makes equal queues keep their order, without the memory that
+        // a stable sort would allocate.
+        sends.order.sort_unstable();
         sends.stored.resize(sends.records.len(), Stored::default());
-        for at in &sends.order {
-            let record = &sends.records[*at as usize];
-            let properties = record.properties.of(&sends.scratch);
-            let new = NewRecord {
-                topic: self.topics.get(record.topic).config.name.as_bytes(),
-                queue_id: record.queue,
-                flag: record.flag,
-                sys_flag: record.sys_flag,
-                queue_offset: 0,
-                born_ms: record.born_ms,
-                born_host: record.born_host,
-                store_host: self.store_host,
-                reconsume_times: record.reconsume_times,
-                prepared_offset: 0,
-                body: cx.frames.span(record.body),
-                properties: &[properties],
-            };
-            let stored = cx.store.append(cx.arena, record.slot, record.tag, record.level, new);
-            sends.stored[*at as usize] = stored;
+        for key in &sends.order {
+            let request = &sends.requests[*key as u32 as usize];
+            for at in request.first..request.first + request.count {
+                let record = &sends.records[at as usize];
+                let new = NewRecord {
+                    topic: self.topics.get(record.topic).config.name.as_bytes(),
+                    queue_id: record.queue,
+                    flag: record.flag,
+                    sys_flag: record.sys_flag,
+                    queue_offset: 0,
+                    born_ms: record.born_ms,
+                    born_host: record.born_host,
+                    store_host: self.store_host,
+                    reconsume_times: record.reconsume_times,
+                    prepared_offset: 0,
+                    body: cx.frames.span(record.body),
+                    properties: &[record.properties.of(&sends.scratch)],
+                };
+                let stored = cx.store.append(cx.arena, record.slot, record.tag, record.level, new);
+                sends.stored[at as usize] = stored;
+            }
         }
     }
 
@@ -393,7 +398,7 @@ impl Broker {
 
     fn replier(&mut self) -> Replier {
         Replier {
-            host: self.store_host.into(),
+            host: MessageIdHost::new(self.store_host),
             trace_on: self.options.trace_on,
             ids: std::mem::take(&mut self.sends.ids),
         }
@@ -461,8 +466,7 @@ impl Replier {
                 self.ids.push(b',');
             }
             let at = u64::from_be_bytes(bytes.try_into().expect("eight bytes"));
-            let id = OffsetMessageId { store_host: self.host, physical_offset: LogOffset(at) };
-            id.append_to(&mut self.ids);
+            self.host.push_id(LogOffset(at), &mut self.ids);
         }
         &self.ids
     }
@@ -547,14 +551,18 @@ fn scan_properties(text: &mut Vec<u8>, start: usize) -> Result<Found, Refusal> {
     let mut found = Found::default();
     let mut at = start;
     while at < text.len() {
-        let end =
-            at + text[at..].iter().position(|byte| *byte == VALUE_END).map_or(0, |len| len + 1);
-        let Some(key_len) = text[at..end].iter().position(|byte| *byte == KEY_END) else {
+        let key_end = properties::next_mark(text, at);
+        let mut value_end = key_end;
+        while text.get(value_end) == Some(&KEY_END) {
+            value_end = properties::next_mark(text, value_end + 1);
+        }
+        let end = value_end + 1;
+        if key_end == value_end {
             at = end;
             continue;
-        };
-        let value = at + key_len + 1..end - 1;
-        match &text[at..at + key_len] {
+        }
+        let value = key_end + 1..value_end;
+        match &text[at..key_end] {
             b"TAGS" => found.tag = properties::tag_code(&text[value]),
             b"UNIQ_KEY" => {
                 found.uniq = Text { start: value.start as u32, len: value.len() as u32 };

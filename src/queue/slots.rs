@@ -13,6 +13,13 @@ pub struct QueueSlot {
     life: u32,
 }
 
+impl QueueSlot {
+    /// Different for any two queues that exist, and small.
+    pub fn number(self) -> u32 {
+        self.index
+    }
+}
+
 /// Consecutive entries of a queue in one run: where to look, not how many. The run
 /// knows the count and the times, under the extent's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -35,7 +35,7 @@ pub use forms::HeaderForms;
 pub use frame::{Codec, FrameError, Prefix, parse_prefix};
 pub use language::Language;
 pub use message::{StoredMessage, StoredMessages};
-pub use message_id::OffsetMessageId;
+pub use message_id::{MessageIdHost, OffsetMessageId};
 pub use pull::{PullReply, PullRequest};
 pub use reply::FrameWriter;
 pub use request::{HeaderError, ReadError, Request};
