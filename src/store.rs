@@ -39,6 +39,8 @@ pub struct Store {
     visibility: Visibility,
     pins: Pins,
     blocks: Blocks,
+    /// The block from which on was last read ahead.
+    read_ahead_of: LogOffset,
     loads: Loads,
     disk: DiskState,
     entries: Vec<(QueueOffset, Entry)>,
@@ -78,6 +80,7 @@ impl Store {
             run_end: log.geometry().end(index.dispatched()),
             pins: Pins::new(arena.size()),
             blocks: Blocks::new(arena.slots(), arena.slot_bytes()),
+            read_ahead_of: LogOffset(u64::MAX),
             log,
             index,
             visibility: Visibility::default(),

@@ -8,6 +8,8 @@ pub struct Blocks {
     slots: Vec<Slot>,
     block_bytes: u64,
     clock: u64,
+    /// The slot that was found last.
+    last: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,7 +40,8 @@ pub struct BlockRead {
 
 impl Blocks {
     pub fn new(slots: usize, slot_bytes: usize) -> Self {
-        Self { slots: vec![Slot::default(); slots], block_bytes: slot_bytes as u64, clock: 0 }
+        let slots = vec![Slot::default(); slots];
+        Self { slots, block_bytes: slot_bytes as u64, clock: 0, last: 0 }
     }
 
     /// Where the block begins that holds `at`.
@@ -53,11 +56,15 @@ impl Blocks {
     /// The slot that holds the block's bytes up to `end`, if any does.
     pub fn find(&mut self, base: LogOffset, end: LogOffset) -> Option<SlotId> {
         self.clock += 1;
-        let clock = self.clock;
         let holds =
-            |slot: &&mut Slot| slot.state == State::Ready && slot.base == base && slot.end >= end;
-        let (index, slot) = self.slots.iter_mut().enumerate().find(|(_, slot)| holds(slot))?;
-        slot.used = clock;
+            |slot: &Slot| slot.state == State::Ready && slot.base == base && slot.end >= end;
+        // Records are asked for one after the other.
+        let index = match self.slots.get(self.last) {
+            Some(slot) if holds(slot) => self.last,
+            _ => self.slots.iter().position(holds)?,
+        };
+        self.last = index;
+        self.slots[index].used = self.clock;
         Some(SlotId(index as u16))
     }
 

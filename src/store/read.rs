@@ -4,7 +4,7 @@
 use crate::base::memory::Arena;
 use crate::base::outgoing::Piece;
 use crate::base::{LogOffset, QueueOffset};
-use crate::log::{RecordView, Stored};
+use crate::log::{RecordError, RecordView, Stored};
 use crate::queue::{Boundary, Entry, Found as Indexed, QueueSlot, TimeFound};
 
 use super::Store;
@@ -270,26 +270,44 @@ impl Store {
             }
             return Place::Pieces;
         }
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.clear();
-        let gathered = self.gather(arena, at, size, |piece| scratch.extend_from_slice(piece));
-        let checked = gathered.map(|()| {
-            RecordView::at(&scratch, at)
-                .and_then(|view| view.check_body().map(|()| view.is_dispatched()))
-        });
-        self.scratch = scratch;
-        match checked {
+        match self.check_cold(arena, at, size) {
             Err(load) => Place::Load(load),
             Ok(Err(error)) => {
                 self.damaged += 1;
                 tracing::error!(%error, "a stored record is damaged; it is passed over");
                 Place::Damaged
             }
-            Ok(Ok(_)) => {
+            Ok(Ok(())) => {
                 self.lend_blocks(at, size, pieces);
+                // Only now: what is read ahead must not push out what was just checked.
+                self.read_ahead(at + u64::from(size));
                 Place::Pieces
             }
         }
+    }
+
+    /// Whether a record in the pool's blocks is whole: where it lies, if in one block.
+    fn check_cold(
+        &mut self,
+        arena: &dyn Arena,
+        at: LogOffset,
+        size: u32,
+    ) -> Result<Result<(), RecordError>, LoadId> {
+        let check = |bytes: &[u8]| RecordView::at(bytes, at)?.check_body();
+        let (base, end) = (self.blocks.base(at), at + u64::from(size));
+        if end <= base + self.blocks.block_bytes() {
+            let Some(slot) = self.blocks.find(base, end) else {
+                return Err(self.load_block(base));
+            };
+            let start = (at - base) as usize;
+            return Ok(check(&arena.slot(slot)[start..start + size as usize]));
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        let gathered = self.gather(arena, at, size, |piece| scratch.extend_from_slice(piece));
+        let checked = gathered.map(|()| check(&scratch));
+        self.scratch = scratch;
+        checked
     }
 
     /// Hands out the parts of a log range that lie in pool blocks, all of which must be
@@ -313,7 +331,6 @@ impl Store {
             part(&bytes[(from - base) as usize..(to - base) as usize]);
             from = to;
         }
-        self.read_ahead(end);
         Ok(())
     }
 
@@ -371,7 +388,7 @@ impl Store {
     /// A reader that enters a block will want the next ones.
     fn read_ahead(&mut self, at: LogOffset) {
         let (base, block_bytes) = (self.blocks.base(at), self.blocks.block_bytes());
-        if at - base >= block_bytes / 8 {
+        if base == self.read_ahead_of {
             return;
         }
         let written = self.log.watermarks().written();
@@ -385,11 +402,13 @@ impl Store {
                 self.load_block(next);
             }
         }
+        self.read_ahead_of = base;
     }
 }
 
-/// Blocks that are read before anybody asks for them.
-const BLOCKS_AHEAD: u64 = 4;
+/// Blocks that are read before anybody asks for them: 32 messages of 1 KiB out of one of
+/// sixteen busy queues lie in two or three of them.
+const BLOCKS_AHEAD: u64 = 8;
 /// Slots that reading ahead leaves alone.
 const SLOTS_KEPT: usize = 8;
 const RECORD_HEAD_BYTES: u32 = 8;

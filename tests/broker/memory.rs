@@ -7,8 +7,9 @@ use ringmq::base::memory::{BufferId, Buffers, Journal, JournalFull, LogRing, Poo
 
 use crate::log_common::VecRing;
 
-const SLOT_BYTES: usize = 64 * 1024;
-const SLOTS: usize = 8;
+pub const SLOT_BYTES: usize = 64 * 1024;
+/// More than reading ahead leaves alone.
+pub const SLOTS: usize = 24;
 
 /// An arena: ring, pool and journal.
 pub struct MemoryArena {

@@ -8,6 +8,7 @@ use ringmq::wire::code::{request, response};
 use crate::frames::{
     Ask, Frame, ask, committed, consumer_beat, heartbeat, pull, send, update_topic,
 };
+use crate::memory::{SLOT_BYTES, SLOTS};
 use crate::node::{LARGE, Node, Part};
 
 /// A topic of two queues, and so many messages in the first.
@@ -194,6 +195,24 @@ fn a_commit_that_rides_on_a_pull_counts_only_with_its_flag() {
     node.ask(client, committed("g", "T", 0)).expect(response::QUERY_NOT_FOUND);
     node.ask(client, asked.with("sysFlag", 1 | 4)).expect(response::SUCCESS);
     assert_eq!(node.ask(client, committed("g", "T", 0)).number("offset"), 3);
+}
+
+#[test]
+fn a_message_on_disk_may_fill_most_of_the_pool() {
+    let mut node = Node::with(BrokerOptions::default(), Default::default(), LARGE);
+    let client = node.connect();
+    node.ask(client, update_topic("T", 1)).expect(response::SUCCESS);
+    // What is read ahead behind a message must not push out the blocks it lies in.
+    let sizes = [10, (SLOTS - 3) * SLOT_BYTES, 5 * SLOT_BYTES, 5 * SLOT_BYTES, 10];
+    for len in sizes {
+        node.ask(client, send("T", 0, "x".repeat(len))).expect(response::SUCCESS);
+    }
+    node.restart();
+    let client = node.connect();
+    for (at, len) in sizes.into_iter().enumerate() {
+        let read = node.ask(client, pull("g", "T", 0, at as i64).with("maxMsgNums", 1));
+        assert_eq!(read.expect(response::SUCCESS).messages(), ["x".repeat(len)], "message {at}");
+    }
 }
 
 #[test]
