@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::request::HeaderError;
-use super::text::{escape_into, parse_decimal, unescape};
+use super::text::{escape_into, parse_decimal, unescape, unescape_into};
 use crate::base::limits::EXT_FIELDS_MAX;
 
 /// The `extFields` of a header, as places in its bytes.
@@ -153,7 +153,7 @@ impl<'a> Value<'a> {
     /// Appends the text without its escapes.
     pub fn append_to(&self, out: &mut Vec<u8>) {
         if self.escaped {
-            unescape(self.raw, |piece| out.extend_from_slice(piece));
+            unescape_into(out, self.raw);
         } else {
             out.extend_from_slice(self.raw);
         }

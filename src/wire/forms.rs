@@ -177,8 +177,8 @@ fn renew<'a>(
         target => drop(scanner.own_value(target, request).ok()?),
     }
     // What lies between values is the form's, and that was found to be UTF-8.
-    str::from_utf8(&header[start..scanner.position()]).ok()?;
-    Some(scanner.position())
+    let value = &header[start..scanner.position()];
+    (value.is_ascii() || str::from_utf8(value).is_ok()).then_some(scanner.position())
 }
 
 /// How many bytes both begin with.

@@ -51,6 +51,35 @@ pub(super) fn unescape(raw: &[u8], mut emit: impl FnMut(&[u8])) {
     }
 }
 
+/// Appends the text of `raw`, the inside of a JSON string.
+pub(super) fn unescape_into(out: &mut Vec<u8>, raw: &[u8]) {
+    let start = out.len();
+    // Escapes are never shorter than what they stand for; a word may reach beyond the end.
+    out.resize(start + raw.len() + 8, 0);
+    let (mut to, mut from) = (start, 0);
+    loop {
+        while let Some(chunk) = raw[from..].first_chunk::<8>() {
+            out[to..to + 8].copy_from_slice(chunk);
+            let found = specials(u64::from_le_bytes(*chunk));
+            let plain = if found == 0 { 8 } else { found.trailing_zeros() as usize / 8 };
+            (to, from) = (to + plain, from + plain);
+            if plain < 8 {
+                break;
+            }
+        }
+        let plain = plain_prefix(&raw[from..]);
+        out[to..to + plain].copy_from_slice(&raw[from..from + plain]);
+        (to, from) = (to + plain, from + plain);
+        let Some((_backslash, escape)) = raw[from..].split_first() else { break };
+        let rest = unescape_one(escape, &mut |piece: &[u8]| {
+            out[to..to + piece.len()].copy_from_slice(piece);
+            to += piece.len();
+        });
+        from = raw.len() - rest.len();
+    }
+    out.truncate(to);
+}
+
 /// Decodes the escape behind a backslash and returns what follows it.
 fn unescape_one<'a>(escape: &'a [u8], emit: &mut impl FnMut(&[u8])) -> &'a [u8] {
     let Some((kind, rest)) = escape.split_first() else { return &[] };
@@ -248,6 +277,28 @@ mod tests {
             let bytes: Vec<u8> = (0..len).map(|_| rng.random_range(0x18..=0xff)).collect();
             let expected = bytes.iter().position(|byte| is_special(*byte)).unwrap_or(len);
             assert_eq!(plain_prefix(&bytes), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn pieces_and_whole_texts_are_decoded_alike() {
+        let mut rng = SmallRng::seed_from_u64(6);
+        const PARTS: [&str; 8] = [
+            "\\u0001",
+            "\\u0002",
+            "\\n",
+            "plain and longer",
+            "x",
+            "\\ud83d\\ude00",
+            "\\ude00",
+            "é",
+        ];
+        for _ in 0..20_000 {
+            let parts = rng.random_range(0..9);
+            let raw: String = (0..parts).map(|_| PARTS[rng.random_range(0..8)]).collect();
+            let mut whole = b"before".to_vec();
+            unescape_into(&mut whole, raw.as_bytes());
+            assert_eq!(whole.strip_prefix(b"before").unwrap(), unescaped(raw.as_bytes()), "{raw}");
         }
     }
 
