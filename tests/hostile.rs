@@ -7,6 +7,8 @@ mod connections;
 mod damage;
 #[path = "hostile/frames.rs"]
 mod frames;
+#[path = "hostile/late_write.rs"]
+mod late_write;
 #[path = "hostile/node.rs"]
 mod node;
 #[path = "hostile/peer.rs"]

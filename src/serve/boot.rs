@@ -16,7 +16,7 @@ use crate::base::{AckLevel, LogOffset, QueueOffset, TopicId};
 use crate::broker::{Broker, Identity, JournalEntry, OffsetChange, Restored};
 use crate::control::metadata::{OffsetEntry, ShardMetadata};
 use crate::engine::files::{
-    DataDirectory, FileError, IndexFiles, SegmentFile, SegmentFiles, small,
+    DataDirectory, FileError, IndexFiles, SegmentFile, SegmentFiles, directory, small,
 };
 use crate::engine::helper::Helper;
 use crate::engine::{Courier, IndexTask, Seat};
@@ -90,6 +90,9 @@ pub fn boot(
     let segments = directory.segments(shard);
     let index = directory.index_runs(shard);
     let geometry = Geometry::new(segments.segment_bytes());
+    // Before anything is read: a late write of the killed process would land over what
+    // this life makes of the log that it has found.
+    segments.await_writers(directory::PATIENCE).map_err(text)?;
     let source = Segments::list(&segments).map_err(text)?;
     let runs = Runs(&index);
     let topics: Vec<_> = plan.metadata.topics.values().cloned().collect();
@@ -319,13 +322,12 @@ fn open_writable(
     geometry: Geometry,
     end: LogOffset,
 ) -> Result<Vec<SegmentFile>, String> {
-    use crate::engine::files::directory::PATIENCE;
     let mut base = geometry.base(end);
     let mut open = vec![segments.open_or_prepare(base).map_err(text)?];
     base = geometry.end(base);
     let existing = segments.list().map_err(text)?;
     while existing.contains(&base) {
-        open.push(segments.open_writable(base, PATIENCE).map_err(text)?);
+        open.push(segments.open_writable(base, directory::PATIENCE).map_err(text)?);
         base = geometry.end(base);
     }
     Ok(open)

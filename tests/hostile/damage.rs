@@ -26,7 +26,7 @@ fn a_flipped_bit_is_reported_and_its_neighbours_are_served() {
     }
     node.stop();
 
-    let path = place.data().join("shard-0/log").join("0".repeat(20));
+    let path = place.first_segment();
     let log = fs::read(&path).unwrap();
     let whole = body(DAMAGED);
     let at = log.windows(whole.len()).position(|bytes| bytes == whole).unwrap();

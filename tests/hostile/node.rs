@@ -4,10 +4,14 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
+
+/// Nothing here takes this long.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A data directory, with what a node that owns it says on standard error beside it.
 pub struct Place(TempDir);
@@ -26,16 +30,36 @@ impl Place {
     }
 
     pub fn start(&self) -> Node<'_> {
+        self.spawn(&[]).ready()
+    }
+
+    /// A node that is on its way.
+    pub fn spawn(&self, flags: &[&str]) -> Node<'_> {
         let said = File::create(self.0.path().join("stderr")).unwrap();
         let mut command = serve(&self.data());
-        let mut child = command.stdout(Stdio::piped()).stderr(said).spawn().unwrap();
-        let mut line = String::new();
-        // Ends with the process, if it says nothing.
-        _ = BufReader::new(child.stdout.take().unwrap()).read_line(&mut line);
-        let address = line.split([' ', ',']).find_map(|word| word.strip_prefix("broker-0="));
-        let node = Node { child, place: self, address: address.unwrap_or("").to_owned() };
-        assert!(!node.address.is_empty(), "no ready line but {line:?}: {}", self.log_of_node());
-        node
+        let child = command.args(flags).stdout(Stdio::piped()).stderr(said).spawn().unwrap();
+        Node { child, place: self, address: String::new() }
+    }
+
+    /// Waits until the node has said `text`.
+    #[track_caller]
+    pub fn await_said(&self, text: &str) {
+        let begun = Instant::now();
+        while !self.log_of_node().contains(text) {
+            assert!(begun.elapsed() < PATIENCE, "no {text:?} in: {}", self.log_of_node());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The memory that was to outlive the process is gone.
+    pub fn remove_arena(&self) {
+        let removed = self.arenas().into_iter().filter(|arena| fs::remove_file(arena).is_ok());
+        assert_eq!(removed.count(), 1, "there was an arena");
+    }
+
+    /// The first segment of the log.
+    pub fn first_segment(&self) -> PathBuf {
+        self.data().join("shard-0/log").join("0".repeat(20))
     }
 
     /// Where the arena of this directory's shard may lie.
@@ -80,6 +104,24 @@ pub struct Node<'p> {
 }
 
 impl Node<'_> {
+    /// Waits until it serves.
+    pub fn ready(mut self) -> Self {
+        let mut line = String::new();
+        // Ends with the process, if it says nothing.
+        _ = BufReader::new(self.child.stdout.take().unwrap()).read_line(&mut line);
+        let address = line.split([' ', ',']).find_map(|word| word.strip_prefix("broker-0="));
+        self.address = address.unwrap_or_default().to_owned();
+        let said = || self.place.log_of_node();
+        assert!(!self.address.is_empty(), "no ready line but {line:?}: {}", said());
+        self
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// The most memory that the process ever held.
     pub fn peak_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -190,6 +190,19 @@ impl SegmentFiles {
         Err(io::Error::new(ErrorKind::ResourceBusy, why)).tried("lock", &path)
     }
 
+    /// Waits until nobody writes to any segment: a killed process's locks last until its
+    /// last write has ended, and who holds the directory's lock keeps others away. From
+    /// then on a segment changes only by our own hand. `patience` is for all together.
+    pub fn await_writers(&self, patience: Duration) -> Result<(), FileError> {
+        let deadline = Instant::now() + patience;
+        for start in self.list()? {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Not kept: it would be one descriptor for each segment of the log.
+            drop(self.open_writable(start, left)?);
+        }
+        Ok(())
+    }
+
     /// Opens a segment as a start reads it: through the page cache.
     pub fn open_buffered(&self, start: LogOffset) -> Result<File, FileError> {
         let path = self.path(start);
