@@ -11,6 +11,8 @@ mod frames;
 mod late_write;
 #[path = "hostile/node.rs"]
 mod node;
+#[path = "hostile/open_files.rs"]
+mod open_files;
 #[path = "hostile/peer.rs"]
 mod peer;
 #[path = "hostile/sends.rs"]

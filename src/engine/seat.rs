@@ -10,8 +10,8 @@ use super::helper::{Done as HelperDone, HelperClient, Job};
 use super::index_work::IndexTask;
 use crate::base::ConnId;
 use crate::base::LogOffset;
-use crate::log::LogIntent;
 use crate::log::retention::DiskUse;
+use crate::log::{Geometry, LogIntent};
 use crate::reactor::{Arena, ArenaId, DirectFile, DiskRead, DiskWrite, Listener, Ring, Socket};
 use crate::shard::Shard;
 use crate::store;
@@ -55,7 +55,7 @@ pub enum Operation {
     Read { segment: LogOffset },
 }
 
-/// The log's open files.
+/// The log's open files: as many as are being written, and those of cold reads.
 #[derive(Default)]
 pub struct SeatFiles {
     /// Held with a lock; the log writes to these.
@@ -245,7 +245,7 @@ impl Seat {
         while let Some(next) = self.helper.poll() {
             match next {
                 HelperDone::SegmentReady { start, segment } => {
-                    let result = segment.map(|file| self.files.add_writable(file));
+                    let result = segment.map(|file| self.add_segment(file));
                     let result = result.map_err(|error| error.to_string());
                     done.push(store::Done::SegmentReady { base: start, result });
                 }
@@ -279,6 +279,14 @@ impl Seat {
             }
         }
         self.submit_waiting();
+    }
+
+    /// The log has another segment to write to, and is done with some: flushed for good,
+    /// they need neither descriptor nor lock. Cold reads open theirs.
+    fn add_segment(&mut self, segment: SegmentFile) {
+        let store = &self.shard.store;
+        self.files.close_below(store.watermarks().flushed(), store.geometry());
+        self.files.add_writable(segment);
     }
 
     fn on_segment_opened(
@@ -331,10 +339,9 @@ impl SeatFiles {
         self.readable.insert(start, Open { file: segment.into_file().into(), reads: 0 });
     }
 
-    /// Segments below this are written and flushed for good: their locks can go.
-    pub fn close_below(&mut self, flushed: LogOffset, segment_bytes: u64) {
-        if self.writable.len() > 8 {
-            self.writable.retain(|base, _| *base + segment_bytes > flushed);
-        }
+    /// Segments that end at or below `flushed` are never written or flushed again. What
+    /// is still under way in one holds its file.
+    fn close_below(&mut self, flushed: LogOffset, geometry: Geometry) {
+        self.writable.retain(|base, _| geometry.end(*base) > flushed);
     }
 }

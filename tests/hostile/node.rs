@@ -116,6 +116,14 @@ impl Node<'_> {
         self
     }
 
+    /// How many files of the log it has open.
+    pub fn open_segments(&self) -> usize {
+        let log = self.place.data().join("shard-0/log");
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        let targets = open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+        targets.filter(|target| target.starts_with(&log)).count()
+    }
+
     /// Ends it as `kill -9` does.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
