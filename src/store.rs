@@ -53,6 +53,10 @@ pub struct Store {
     run_end: LogOffset,
     /// Records whose body did not match its checksum when it was read.
     damaged: u64,
+    /// No record is acknowledged or shown below this level, whatever its topic says.
+    floor: AckLevel,
+    /// Once the log is written to here, nothing acknowledged lies in the arena alone.
+    disown_at: Option<LogOffset>,
     closing: bool,
     /// The index was rolled for a clean stop.
     rolled: bool,
@@ -92,6 +96,8 @@ impl Store {
             intents: Vec::new(),
             log_min,
             damaged: 0,
+            floor: AckLevel::default(),
+            disown_at: None,
             closing: false,
             rolled: false,
         }
@@ -170,7 +176,19 @@ impl Store {
         Ok(())
     }
 
-    /// Appends one record of the batch to a queue. It becomes visible at `level`.
+    /// The arena does not outlive the process: nothing is acknowledged or shown before it
+    /// has reached `floor`.
+    pub fn set_floor(&mut self, floor: AckLevel) {
+        self.floor = floor;
+    }
+
+    /// The lowest level at which anything is acknowledged.
+    pub fn floor(&self) -> AckLevel {
+        self.floor
+    }
+
+    /// Appends one record of the batch to a queue. It becomes visible at `level`, or at
+    /// the floor.
     pub fn append(
         &mut self,
         arena: &mut dyn Arena,
@@ -185,6 +203,7 @@ impl Store {
         let entry = Entry { at: appended.at, size: appended.len, tag, store_ms: appended.store_ms };
         self.index.append(slot, entry);
         let end = appended.at + u64::from(appended.len);
+        let level = level.max(self.floor);
         self.visibility.add(slot, self.index.visible(slot), offset, level, end);
         Stored { at: appended.at, len: appended.len, offset }
     }
@@ -242,6 +261,10 @@ impl Store {
         if self.disk.check_is_due(now) {
             out.push(Intent::CheckDisk);
         }
+        let written = self.log.watermarks().written();
+        if self.disown_at.take_if(|edge| *edge <= written).is_some() {
+            out.push(Intent::DisownArena);
+        }
         self.index.tidy(QUEUES_TIDIED_PER_TURN);
         out.append(&mut self.intents);
     }
@@ -288,6 +311,10 @@ impl Store {
                 let base = self.blocks.on_read(slot, result.is_ok());
                 self.loads.end_block(base)
             }
+            Done::ArenaLost => {
+                self.on_arena_lost();
+                None
+            }
             Done::Disk { disk } => {
                 self.on_disk(disk, now);
                 None
@@ -297,6 +324,15 @@ impl Store {
 
     pub fn next_deadline_us(&self) -> Option<u64> {
         [self.log.next_deadline(), Some(self.disk.next_check_us())].into_iter().flatten().min()
+    }
+
+    /// The next start will not find the arena. What was acknowledged because it lies there
+    /// is at risk until it is written; from now on nothing is.
+    fn on_arena_lost(&mut self) {
+        if self.floor == AckLevel::Appended {
+            self.floor = AckLevel::Written;
+            self.disown_at = Some(self.log.watermarks().appended());
+        }
     }
 
     fn moved(&mut self, change: impl FnOnce(&mut CommitLog) -> bool) -> Option<LoadId> {

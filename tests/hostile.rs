@@ -9,6 +9,8 @@ mod damage;
 mod frames;
 #[path = "hostile/late_write.rs"]
 mod late_write;
+#[path = "hostile/no_arena.rs"]
+mod no_arena;
 #[path = "hostile/node.rs"]
 mod node;
 #[path = "hostile/open_files.rs"]

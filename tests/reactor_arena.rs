@@ -209,9 +209,9 @@ fn a_named_arena_is_found_again_and_locked_while_it_lives() {
     assert_eq!(path, directory.path().join("arena"));
     let mut arena = create(&place, 0);
     assert!(!path.exists(), "it gets its name when it is ready");
-    assert!(!arena.check_name_still_ours().unwrap());
+    assert!(arena.name().unwrap().is_none());
     arena.install().unwrap();
-    assert!(arena.check_name_still_ours().unwrap());
+    assert!(arena.name().unwrap().unwrap().check_still_ours().unwrap());
     append(&mut arena, b"kept");
     arena.log.publish(LogOffset(4));
     assert!(matches!(OldArena::open(&path), Err(ArenaError::InUse(_))));
@@ -240,14 +240,16 @@ fn a_new_life_replaces_the_old_arena_and_leaves_its_pages_alone() {
     second.install().unwrap();
     append(&mut second, b"new bytes");
     assert_eq!(old.log(LogOffset(0), 9), b"old bytes");
-    assert!(second.check_name_still_ours().unwrap());
+    let name = second.name().unwrap().unwrap();
+    assert!(name.check_still_ours().unwrap());
 
     let mut third = create(&place, 0);
     third.install().unwrap();
-    assert!(!second.check_name_still_ours().unwrap(), "the name leads elsewhere now");
-    third.remove_name().unwrap();
-    assert!(!third.check_name_still_ours().unwrap());
-    assert!(!path.exists());
+    assert!(!name.check_still_ours().unwrap(), "the name leads elsewhere now");
+    let name = third.name().unwrap().unwrap();
+    assert!(name.check_still_ours().unwrap());
+    std::fs::remove_file(&path).unwrap();
+    assert!(!name.check_still_ours().unwrap(), "the name leads nowhere");
 }
 
 #[test]

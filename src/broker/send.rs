@@ -369,7 +369,10 @@ impl Broker {
 
     fn answer_sends(&mut self, cx: &mut Context, answered: Range<usize>) {
         let mut from = self.replier();
+        // Asked for only now: it may have risen since the messages were admitted.
+        let floor = cx.store.floor();
         for admitted in &self.sends.requests[answered] {
+            let level = admitted.level.max(floor);
             let first = admitted.first as usize;
             let stored = &self.sends.stored[first..first + admitted.count as usize];
             let data = &mut self.sends.data;
@@ -385,13 +388,13 @@ impl Broker {
             };
             self.stats.puts += u64::from(admitted.count);
             self.stats.put_bytes += stored.iter().map(|one| u64::from(one.len)).sum::<u64>();
-            if admitted.level == AckLevel::Appended {
+            if level == AckLevel::Appended {
                 reply.write(cx, &mut from, data, response::SUCCESS);
                 continue;
             }
             let end = last.at + u64::from(last.len);
-            cx.store.demand(admitted.level);
-            self.sends.deferred.push(admitted.level, end, cx.now.mono_us, reply, data);
+            cx.store.demand(level);
+            self.sends.deferred.push(level, end, cx.now.mono_us, reply, data);
         }
         self.sends.ids = from.ids;
     }

@@ -19,6 +19,7 @@ use super::files::{
 };
 use crate::base::LogOffset;
 use crate::base::limits::HELPER_JOBS_OF_SHARD_MAX;
+use crate::reactor::ArenaName;
 
 /// How long a recycled segment may still be held by whoever wrote to it last.
 const RECYCLE_PATIENCE: Duration = Duration::from_secs(5);
@@ -53,17 +54,38 @@ pub enum Job<I> {
     /// Make a run mark durable, in place of the last.
     WriteRunMark(Vec<u8>),
     CheckDisk,
+    /// Look whether the next start would find the arena.
+    CheckArena {
+        name: ArenaName,
+    },
 }
 
 /// What became of a job.
 #[derive(Debug)]
 pub enum Done<D> {
-    SegmentReady { start: LogOffset, segment: Result<SegmentFile, FileError> },
-    SegmentUnlinked { start: LogOffset, result: Result<(), FileError> },
-    SegmentOpened { start: LogOffset, segment: Result<SegmentFile, FileError> },
+    SegmentReady {
+        start: LogOffset,
+        segment: Result<SegmentFile, FileError>,
+    },
+    SegmentUnlinked {
+        start: LogOffset,
+        result: Result<(), FileError>,
+    },
+    SegmentOpened {
+        start: LogOffset,
+        segment: Result<SegmentFile, FileError>,
+    },
     Index(D),
-    RunMarkWritten { result: Result<(), FileError> },
-    DiskChecked { result: Result<DiskSpace, FileError> },
+    RunMarkWritten {
+        result: Result<(), FileError>,
+    },
+    DiskChecked {
+        result: Result<DiskSpace, FileError>,
+    },
+    /// Whether the name leads to the arena.
+    ArenaChecked {
+        result: io::Result<bool>,
+    },
 }
 
 /// Rings a shard's doorbell when there is something to poll for.
@@ -225,6 +247,7 @@ impl<I: IndexWork> Sender<I> {
             Job::WriteRunMark(bytes) => {
                 Done::RunMarkWritten { result: small::replace(&self.run_mark, &bytes) }
             }
+            Job::CheckArena { name } => Done::ArenaChecked { result: name.check_still_ours() },
             Job::CheckDisk => Done::DiskChecked { result: DiskSpace::of(&self.directory) },
         }
     }

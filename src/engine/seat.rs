@@ -2,17 +2,20 @@
 //! and the helper that works for it.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 
 use slab::Slab;
 
-use super::files::SegmentFile;
+use super::files::{FileError, SegmentFile};
 use super::helper::{Done as HelperDone, HelperClient, Job};
 use super::index_work::IndexTask;
 use crate::base::ConnId;
 use crate::base::LogOffset;
 use crate::log::retention::DiskUse;
 use crate::log::{Geometry, LogIntent};
-use crate::reactor::{Arena, ArenaId, DirectFile, DiskRead, DiskWrite, Listener, Ring, Socket};
+use crate::reactor::{
+    Arena, ArenaId, ArenaName, DirectFile, DiskRead, DiskWrite, Listener, Ring, Socket,
+};
 use crate::shard::Shard;
 use crate::store;
 
@@ -33,6 +36,10 @@ pub struct Seat {
     retired: Vec<LogOffset>,
     /// Store operations in flight, by the token that the ring knows.
     pub operations: Slab<Operation>,
+    /// The arena's name, while it is known to lead there.
+    arena_name: Option<ArenaName>,
+    /// The run mark of a life whose arena nobody needs.
+    mark_without_arena: Vec<u8>,
     /// What was done without the ring and without the helper.
     at_once: Vec<store::Done>,
     pub stopping: bool,
@@ -105,6 +112,8 @@ impl Seat {
             jobs: VecDeque::new(),
             retired: Vec::new(),
             operations: Slab::new(),
+            arena_name: None,
+            mark_without_arena: Vec::new(),
             at_once: Vec::new(),
             stopping: false,
             ended: false,
@@ -116,6 +125,13 @@ impl Seat {
         for start in runs {
             self.submit(Job::Index(IndexTask::Fold { start }));
         }
+    }
+
+    /// The arena outlives the process as long as its name leads to it, which is looked
+    /// after. `mark_without`: the run mark of a life that needs no arena.
+    pub fn watch_arena(&mut self, name: ArenaName, mark_without: Vec<u8>) {
+        self.arena_name = Some(name);
+        self.mark_without_arena = mark_without;
     }
 
     /// Begins what the store wants.
@@ -171,7 +187,16 @@ impl Seat {
             }
             store::Intent::FoldRun { start } => self.submit(Job::Index(IndexTask::Fold { start })),
             store::Intent::DropSegment { base, recycle } => self.drop_segment(base, recycle),
-            store::Intent::CheckDisk => self.submit(Job::CheckDisk),
+            store::Intent::CheckDisk => {
+                self.submit(Job::CheckDisk);
+                if let Some(name) = self.arena_name.clone() {
+                    self.submit(Job::CheckArena { name });
+                }
+            }
+            store::Intent::DisownArena => {
+                let mark = std::mem::take(&mut self.mark_without_arena);
+                self.submit(Job::WriteRunMark(mark));
+            }
         }
     }
 
@@ -264,7 +289,8 @@ impl Seat {
                     }
                 }
                 HelperDone::Index(index) => done.extend(index),
-                HelperDone::RunMarkWritten { .. } => {}
+                HelperDone::RunMarkWritten { result } => self.on_disowned(result),
+                HelperDone::ArenaChecked { result } => done.extend(self.on_arena_checked(result)),
                 HelperDone::DiskChecked { result } => match result {
                     Ok(space) => {
                         let disk = DiskUse::of(space.used, space.available);
@@ -279,6 +305,38 @@ impl Seat {
             }
         }
         self.submit_waiting();
+    }
+
+    fn on_arena_checked(&mut self, result: io::Result<bool>) -> Option<store::Done> {
+        let why = match result {
+            Ok(true) => return None,
+            Ok(false) => "it leads elsewhere, or nowhere".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        // Checks that were under way find the same.
+        let name = self.arena_name.take()?;
+        tracing::error!(
+            shard = self.index,
+            arena = %name.path().display(),
+            why,
+            "the arena's name is lost: after kill -9 no start would find it. From now on \
+             messages are acknowledged when they are written (level `written`), which takes \
+             longer; kill -9 takes back consumer offsets of the last 5 s. Find out who removes \
+             files there, or give another --arena-dir, and restart"
+        );
+        Some(store::Done::ArenaLost)
+    }
+
+    fn on_disowned(&self, result: Result<(), FileError>) {
+        let shard = self.index;
+        match result {
+            Ok(()) => tracing::warn!(shard, "the run mark says that no arena is needed"),
+            Err(error) => tracing::error!(
+                shard,
+                %error,
+                "cannot write the run mark: after kill -9 a start would miss the arena"
+            ),
+        }
     }
 
     /// The log has another segment to write to, and is done with some: flushed for good,

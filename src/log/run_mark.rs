@@ -28,8 +28,8 @@ pub struct RunMark {
     /// One more at each start.
     pub life: u64,
     pub boot: BootId,
-    /// The arena that outlives this life; `None` where none could be shared, so that
-    /// nothing was acknowledged before it was written.
+    /// The arena that outlives this life; `None` where none could be shared, or its name
+    /// was lost: everything acknowledged is written.
     pub arena: Option<ArenaId>,
     /// Where the log ends, once it has been stopped cleanly: a start needs no scan.
     pub clean: Option<ChainEnd>,

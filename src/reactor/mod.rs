@@ -27,8 +27,8 @@ mod stream;
 mod turn;
 
 pub use arena::{
-    Arena, ArenaError, ArenaIdentity, ArenaJournal, ArenaLog, ArenaPlace, ArenaPool, ArenaSizes,
-    OldArena, Pages, Survivor, boot_id,
+    Arena, ArenaError, ArenaIdentity, ArenaJournal, ArenaLog, ArenaName, ArenaPlace, ArenaPool,
+    ArenaSizes, OldArena, Pages, Survivor, boot_id,
 };
 pub use completion::{Completion, DiskError, End};
 pub use disk::{DiskRead, DiskWrite};

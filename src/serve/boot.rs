@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::net::{SocketAddrV4, TcpListener};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ use crate::log::scan::SegmentSource;
 use crate::log::{FlushMethod, Geometry};
 use crate::queue::{QueueKey, ReadAt, bases_file_name};
 use crate::reactor::{
-    Arena, ArenaError, ArenaIdentity, ArenaPlace, ArenaSizes, Listener, OldArena, Ring,
+    Arena, ArenaError, ArenaIdentity, ArenaName, ArenaPlace, ArenaSizes, Listener, OldArena, Ring,
 };
 use crate::shard::Shard;
 use crate::store::recovery::{self, BeforeServing, Recovered, Remains};
@@ -121,24 +121,31 @@ pub fn boot(
     make_durable(&recovered, arena, &segments, &index, geometry)?;
     keep_metadata(&recovered.before, shard, &offsets, keeper)?;
     let mark_path = directory.run_mark_path(shard);
-    if recovered.replays() || recovered.before.cut_metadata.is_some() {
-        small::replace(&mark_path, &recovered.mark_recovered(plan.boot).encode()).map_err(text)?;
+    if let Some(mark) = recovered.mark_recovered(plan.boot) {
+        small::replace(&mark_path, &mark.encode()).map_err(text)?;
     }
     let identity = ArenaIdentity { data_dir: id, shard: shard.into(), life, boot: plan.boot.0 };
-    let sizes = ArenaSizes::of_total(plan.arena_bytes);
-    let mut new = Arena::create(&plan.place, &name, sizes, &identity, recovered.chain.at)
-        .map_err(|why| arena_refused(&plan.place, &why))?;
-    new.install().map_err(|error| format!("cannot put the arena at its place: {error}"))?;
-    unlink_old(&old, new.path());
-    drop(old);
-    let running = recovered.mark_running(plan.boot, Some(arena_id(&id, shard.into())));
+    let wanted = NewArena {
+        place: &plan.place,
+        name: &name,
+        sizes: ArenaSizes::of_total(plan.arena_bytes),
+        identity,
+        start: recovered.chain.at,
+    };
+    let (new, arena_name) = wanted.in_place_of(old)?;
+    let shared = arena_name.as_ref().map(|_| arena_id(&id, shard.into()));
+    let running = recovered.mark_running(plan.boot, shared);
     small::replace(&mark_path, &running.encode()).map_err(text)?;
+    let mark_without = recovered.mark_running(plan.boot, None).encode().to_vec();
     let writable = open_writable(&segments, geometry, recovered.chain.at)?;
     report(shard, &recovered, begun);
     let folds = std::mem::take(&mut recovered.before.fold_runs);
     let space = directory.disk_space().map_err(text)?;
     let disk = DiskUse::of(space.used, space.available);
     let mut store = recovered.into_store(plan.flush_method, plan.retention, disk, &new);
+    if arena_name.is_none() {
+        store.set_floor(AckLevel::Written);
+    }
     let identity = Identity {
         cluster: plan.cluster,
         name: plan.name,
@@ -158,6 +165,9 @@ pub fn boot(
     let shard = Shard::new(broker, store);
     let mut seat = Seat::new(plan.index, shard, new, arena_id, listeners, writable, client);
     seat.fold_runs(folds);
+    if let Some(name) = arena_name {
+        seat.watch_arena(name, mark_without);
+    }
     Ok(seat)
 }
 
@@ -166,6 +176,15 @@ enum Found {
     Nothing,
     Damaged(PathBuf),
     Arena(PathBuf, OldArena),
+}
+
+impl Found {
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Nothing => None,
+            Self::Damaged(path) | Self::Arena(path, _) => Some(path),
+        }
+    }
 }
 
 fn find_old_arena(place: &ArenaPlace, name: &str) -> Found {
@@ -194,12 +213,58 @@ fn find_old_arena(place: &ArenaPlace, name: &str) -> Found {
     Found::Nothing
 }
 
-/// The new arena has taken the old one's name, unless the old one lay elsewhere.
-fn unlink_old(old: &Found, new: Option<&std::path::Path>) {
-    let (Found::Damaged(path) | Found::Arena(path, _)) = old else { return };
-    if new == Some(path.as_path()) {
-        return;
+/// The arena of this life, as it is to become.
+struct NewArena<'a> {
+    place: &'a ArenaPlace,
+    name: &'a str,
+    sizes: ArenaSizes,
+    identity: ArenaIdentity,
+    start: LogOffset,
+}
+
+impl NewArena<'_> {
+    /// Makes it, and takes the old one away, which nothing needs any more. Without a name
+    /// where no shared memory can be had.
+    fn in_place_of(&self, old: Found) -> Result<(Arena, Option<ArenaName>), String> {
+        let mut made = self.create();
+        if made.is_err() && old.path().is_some() {
+            // The old one's memory may be what is missing.
+            unlink(old, None);
+            made = self.create();
+        } else {
+            unlink(old, made.as_ref().ok().and_then(Arena::path));
+        }
+        let why = match made.and_then(Self::install) {
+            Ok((arena, name)) => return Ok((arena, Some(name))),
+            Err(why) => no_shared_arena(self.place, &why),
+        };
+        warn!(
+            shard = self.identity.shard,
+            "{why}. Until then messages are acknowledged when they are written (level \
+             `written`), which takes longer, and kill -9 takes back consumer offsets of the \
+             last 5 s"
+        );
+        let arena = Arena::unshared(self.sizes, &self.identity, self.start)
+            .map_err(|error| format!("{why}; without a name: {error}"))?;
+        Ok((arena, None))
     }
+
+    fn create(&self) -> Result<Arena, ArenaError> {
+        Arena::create(self.place, self.name, self.sizes, &self.identity, self.start)
+    }
+
+    fn install(mut arena: Arena) -> Result<(Arena, ArenaName), ArenaError> {
+        let installed = arena.install().and_then(|()| arena.name());
+        match installed {
+            Ok(name) => Ok((arena, name.expect("it was installed just now"))),
+            Err(error) => Err(ArenaError::Io { tried: "put it at its place".to_owned(), error }),
+        }
+    }
+}
+
+/// Removes an old arena, unless a new one has taken its name.
+fn unlink(old: Found, new: Option<&Path>) {
+    let Some(path) = old.path().filter(|path| new != Some(path)) else { return };
     if let Err(error) = std::fs::remove_file(path) {
         warn!(arena = %path.display(), %error, "cannot remove an old arena");
     }
@@ -401,10 +466,10 @@ fn report(shard: u16, recovered: &Recovered, begun: Instant) {
     }
 }
 
-fn arena_refused(place: &ArenaPlace, why: &ArenaError) -> String {
+fn no_shared_arena(place: &ArenaPlace, why: &ArenaError) -> String {
     format!(
-        "cannot make the arena in {}: {why}; give a smaller --arena, or another --arena-dir \
-         on a tmpfs or hugetlbfs with room",
+        "cannot make an arena that outlives the process in {}: {why}; give a smaller --arena, \
+         or another --arena-dir on a tmpfs or hugetlbfs with room",
         place.shared.display()
     )
 }

@@ -215,6 +215,10 @@ impl Serving {
             }
         }
         self.metadata.close();
+        // Before the marks: a helper may be writing one of a life without an arena.
+        if let Ok(helper) = Arc::try_unwrap(self.helper) {
+            helper.stop();
+        }
         for shard in 0..self.directory.identity().shards {
             match ended.get(&shard) {
                 Some(Ok(end)) => match mark_clean(&self.directory, shard, *end, self.boot) {
@@ -224,9 +228,6 @@ impl Serving {
                 Some(Err(why)) => trouble.push(format!("shard {shard}: {why}")),
                 None => trouble.push(format!("shard {shard} did not end in time")),
             }
-        }
-        if let Ok(helper) = Arc::try_unwrap(self.helper) {
-            helper.stop();
         }
         if trouble.is_empty() { Ok(()) } else { Err(trouble.join("; ")) }
     }

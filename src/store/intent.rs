@@ -36,8 +36,10 @@ pub enum Intent {
         base: LogOffset,
         recycle: bool,
     },
-    /// Look how full the disk is.
+    /// Look how full the disk is, and whether the next start would find the arena.
     CheckDisk,
+    /// Make durable that nothing acknowledged lies in the arena alone, now or later.
+    DisownArena,
 }
 
 /// A wish that is fulfilled, or could not be.
@@ -71,6 +73,8 @@ pub enum Done {
     Disk {
         disk: DiskUse,
     },
+    /// The arena's name no longer leads to it: it will not be found by the next start.
+    ArenaLost,
 }
 
 /// Something that is being read; frames wait for its end.

@@ -109,8 +109,8 @@ pub struct Recovered {
 /// 2. `unlink_runs`: a run left behind would speak of a log that is no more;
 /// 3. in the metadata: `cut_metadata`, and the positions of the journal;
 /// 4. `bases`, in place of the table that is there;
-/// 5. unless the decision was `Fresh` or `CleanStart`, the run mark
-///    [`Recovered::mark_recovered`]: from here on a start needs neither arena nor replay;
+/// 5. the run mark [`Recovered::mark_recovered`], if there is one: from here on a start
+///    needs neither arena nor replay;
 /// 6. the new arena at its place, the old one unlinked;
 /// 7. the run mark [`Recovered::mark_running`]; only after it segments are prepared.
 ///
@@ -344,9 +344,13 @@ impl Recovered {
         self.before.replay.is_some()
     }
 
-    /// The log is whole on disk up to its end, and nobody writes yet.
-    pub fn mark_recovered(&self, boot: BootId) -> RunMark {
-        RunMark { life: self.life, boot, arena: None, clean: Some(self.chain) }
+    /// The log is whole on disk up to its end, and nobody writes yet. None where the run
+    /// mark says so already, or there is no log.
+    pub fn mark_recovered(&self, boot: BootId) -> Option<RunMark> {
+        match self.report.decision {
+            Decision::Fresh | Decision::CleanStart => None,
+            _ => Some(RunMark { life: self.life, boot, arena: None, clean: Some(self.chain) }),
+        }
     }
 
     /// From here on acknowledged bytes may lie in this arena only. None: there is no

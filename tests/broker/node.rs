@@ -406,6 +406,7 @@ impl Node {
                 self.disk.segments.remove(&base.0);
                 return None;
             }
+            store::Intent::DisownArena => return None,
             store::Intent::CheckDisk => Done::Disk { disk: self.disk_use },
         })
     }

@@ -35,6 +35,9 @@ pub struct Checker {
     orders: BTreeMap<(u64, Queue), BTreeMap<u64, u64>>,
     /// Below it the log has expired.
     pub log_min: LogOffset,
+    /// From here on nothing is acknowledged or shown that is not written: the arena ends
+    /// with the process.
+    pub floor_from: Option<LogOffset>,
     pub counts: Counts,
 }
 
@@ -198,9 +201,13 @@ impl Checker {
             let message = &self.messages[*uid as usize];
             assert_eq!(message.queue.unwrap_or(queue), queue, "the queue that was asked for");
             let topic = message.topic;
+            let floor = self.floor_at(*at);
+            if !in_time && floor > AckLevel::Appended {
+                continue; // Nothing was promised.
+            }
             let level = match message.no_wait || !in_time {
-                true => AckLevel::Appended,
-                false => self.levels[topic],
+                true => floor,
+                false => self.levels[topic].max(floor),
             };
             self.place((topic, queue), first + i as u64, *uid, *at, level, now_us);
             self.counts.acknowledged += 1;
@@ -241,7 +248,7 @@ impl Checker {
         });
         assert_eq!((fact.uid, fact.at), (uid, at), "{queue:?} at {offset} has changed: {fact:?}");
         fact.level = fact.level.max(level);
-        if level == self.levels[queue.0] {
+        if level >= self.levels[queue.0] {
             fact.visible_since_us.get_or_insert(now_us);
             history.visible_end = history.visible_end.max(offset + 1);
         }
@@ -265,7 +272,7 @@ impl Checker {
 
     /// Messages leave the broker: they must have reached their level.
     pub fn departs(&self, topic: usize, end: LogOffset, marks: &Watermarks) {
-        let level = self.levels[topic];
+        let level = self.levels[topic].max(self.floor_at(LogOffset(end.0 - 1)));
         assert!(
             end <= marks.of(level),
             "a message that ends at {end} is shown before it is {level}: {marks:?}"
@@ -363,7 +370,8 @@ impl Checker {
         // 14 may come after the append, when the log fails; all others before it.
         let never = sent.refused.filter(|code| *code != 14);
         assert!(never.is_none(), "message {uid} was refused with code {never:?}, and is there");
-        self.place(queue, offset, uid, message.physical_offset, self.levels[queue.0], now_us);
+        let level = self.levels[queue.0].max(self.floor_at(message.physical_offset));
+        self.place(queue, offset, uid, message.physical_offset, level, now_us);
         let history = self.queues.get_mut(&queue).expect("placed above");
         let fact = history.facts.get_mut(&offset).expect("placed above");
         let crc = record_crc(message);
@@ -415,6 +423,21 @@ impl Checker {
     }
 
     // ----- Restarts ----------------------------------------------------------------
+
+    fn floor_at(&self, at: LogOffset) -> AckLevel {
+        match self.floor_from.is_some_and(|from| from <= at) {
+            true => AckLevel::Written,
+            false => AckLevel::Appended,
+        }
+    }
+
+    /// The run mark says that nothing acknowledged lies in the arena alone.
+    pub fn disowned(&mut self) {
+        self.floor_from = Some(LogOffset(0));
+        for fact in self.queues.values_mut().flat_map(|history| history.facts.values_mut()) {
+            fact.level = fact.level.max(AckLevel::Written);
+        }
+    }
 
     /// The broker is back; its log ends at `end`. `flushed`: what the last life knew to
     /// be durable. What was known before `settled_us` was older than the window in which

@@ -33,7 +33,12 @@ impl World {
             true => self.cut_power(),
             false => {
                 self.counts.kills += 1;
-                self.place = Some(remnant);
+                self.place = process.shared.then_some(remnant);
+                if !process.shared {
+                    self.loss = self.loss.max(Loss::Arena);
+                    // Its name was lost, and there was no time to say so.
+                    self.tampered = self.mark.is_some_and(|mark| mark.arena.is_some());
+                }
             }
         }
         let delay = self.delay(300_000);
@@ -61,7 +66,8 @@ impl World {
         self.flushed = self.flushed.max(end.at);
         self.settled_us = self.now_us;
         self.drop_connections(process.number);
-        self.place = Some(process.arena.into_remnant(&mut self.random));
+        let remnant = process.arena.into_remnant(&mut self.random);
+        self.place = process.shared.then_some(remnant);
         if !self.faults.calm && self.random.random_bool(0.3) {
             // A clean stop leaves nothing behind that needs the arena or the power.
             match self.random.random_bool(0.5) {

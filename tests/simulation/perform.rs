@@ -74,6 +74,7 @@ impl World {
                 let delay = self.delay(usual * 2);
                 self.after(delay, Happening::IndexRead { process, load, range, block });
             }
+            store::Intent::DisownArena => self.job(Job::Disown),
             store::Intent::CheckDisk => {
                 let delay = self.delay(usual);
                 self.after(delay, Happening::DiskChecked { process });
@@ -153,6 +154,13 @@ impl World {
                 self.counts.runs_written += 1;
                 let result = self.write_run(&run);
                 Some(Event::Store(Done::RunWritten { run, result }))
+            }
+            Job::Disown if fails => None,
+            Job::Disown => {
+                let mark = self.mark.as_mut().expect("a life has a mark");
+                mark.arena = None;
+                self.checker.disowned();
+                None
             }
             Job::Fold(start) => {
                 let metadata = &self.metadata;

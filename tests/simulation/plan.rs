@@ -5,11 +5,14 @@ use ringmq::base::AckLevel;
 use ringmq::log::retention::{DiskUse, RetentionConfig};
 use ringmq::log::run_mark::ArenaId;
 use ringmq::log::{FlushMethod, Geometry};
+use ringmq::shard::Event;
+use ringmq::store::Done;
 use ringmq::wire::Codec;
 
 use super::Random;
 use super::arena::ArenaSizes;
 use super::checker::Queue;
+use super::process::Input;
 use super::world::{Config, Happening, Topic, TurnCrash, World};
 
 /// How long the end of a run may take in simulated time: what is under way is answered,
@@ -131,7 +134,8 @@ impl World {
             }
             45..53 => self.stop(),
             53..58 => self.fail_disk(),
-            58..63 => self.lose_arena(),
+            58..61 => self.lose_arena(),
+            61..63 => self.lose_arena_name(),
             63..73 => {
                 let use_ = [500, 500, 500, 760, 860, 920][self.random.random_range(0..6)];
                 self.faults.disk_use = DiskUse(use_);
@@ -164,12 +168,24 @@ impl World {
             return;
         }
         self.end_process(false);
+        let Some(remnant) = &mut self.place else { return };
         match self.random.random_range(0..3) {
             0 => self.place = None,
-            1 => self.place.as_mut().expect("it was left").id = ArenaId([0xEE; 16]),
-            _ => self.place.as_mut().expect("it was left").life += 1,
+            1 => remnant.id = ArenaId([0xEE; 16]),
+            _ => remnant.life += 1,
         }
         self.tampered = true;
+    }
+
+    /// Somebody takes the arena's name away while its process runs, which finds out.
+    fn lose_arena_name(&mut self) {
+        let Some(process) = self.process.as_mut().filter(|process| process.shared) else { return };
+        process.shared = false;
+        process.inbox.push(Input::Event(Box::new(Event::Store(Done::ArenaLost))));
+        self.counts.names_lost += 1;
+        self.turn();
+        let store = self.process.as_ref().map(|process| &process.shard.store);
+        self.checker.floor_from = store.map(|store| store.watermarks().appended());
     }
 
     fn lose_connection(&mut self) {

@@ -24,6 +24,8 @@ pub struct Process {
     /// Deadlines in a row at which nothing was done.
     pub idle_turns: u32,
     pub log_failed: bool,
+    /// The next start will find its arena.
+    pub shared: bool,
     pub stopping: bool,
 }
 
@@ -39,10 +41,12 @@ pub enum Job {
     WriteRun(Arc<FrozenRun>),
     Fold(LogOffset),
     Drop(LogOffset, bool),
+    /// The run mark of a life without an arena.
+    Disown,
 }
 
 impl Process {
-    pub fn new(number: u64, shard: Shard, arena: SimArena) -> Self {
+    pub fn new(number: u64, shard: Shard, arena: SimArena, shared: bool) -> Self {
         Self {
             number,
             shard,
@@ -53,6 +57,7 @@ impl Process {
             deadline: 0,
             idle_turns: 0,
             log_failed: false,
+            shared,
             stopping: false,
         }
     }

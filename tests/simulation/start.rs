@@ -5,9 +5,10 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use rand::Rng;
+use ringmq::base::AckLevel;
 use ringmq::base::options::BrokerOptions;
 use ringmq::broker::{Broker, Identity, OffsetChange};
-use ringmq::log::recovery::{ArenaFound, Decision};
+use ringmq::log::recovery::ArenaFound;
 use ringmq::log::run_mark::ArenaId;
 use ringmq::shard::Shard;
 use ringmq::store::recovery::{Recovered, Remains, StartError, recover};
@@ -66,14 +67,16 @@ impl World {
         doom.step()?;
         self.prepare(&recovered, doom)?;
         let arena = self.new_arena(&recovered);
+        let id = arena.id;
+        // Without room in shared memory the arena ends with the process.
+        let shared = self.random.random_bool(0.85);
         doom.step()?;
-        self.place = Some(arena.into_remnant(&mut self.random));
+        self.place = shared.then(|| arena.into_remnant(&mut self.random));
         self.tampered = false;
         doom.step()?;
-        let id = self.place.as_ref().map(|remnant| remnant.id);
-        self.mark = Some(recovered.mark_running(self.boot, id));
+        self.mark = Some(recovered.mark_running(self.boot, shared.then_some(id)));
         doom.step()?;
-        self.serve(recovered);
+        self.serve(recovered, id, shared);
         Ok(())
     }
 
@@ -155,9 +158,7 @@ impl World {
             self.index.put_bases(bases);
         }
         doom.step()?;
-        if !matches!(recovered.report.decision, Decision::Fresh | Decision::CleanStart) {
-            self.mark = Some(recovered.mark_recovered(self.boot));
-        }
+        self.mark = recovered.mark_recovered(self.boot).or(self.mark);
         doom.step()
     }
 
@@ -188,7 +189,7 @@ impl World {
         SimArena::new(id, recovered.life, self.config.sizes, recovered.chain.at)
     }
 
-    fn serve(&mut self, mut recovered: Recovered) {
+    fn serve(&mut self, mut recovered: Recovered, id: ArenaId, shared: bool) {
         let report = recovered.report.clone();
         self.note("start", report.log_end.0);
         if self.config.trace {
@@ -206,9 +207,10 @@ impl World {
         self.counts.replayed += report.records_replayed;
         self.counts.scanned += report.records_scanned;
         (self.loss, self.flushed) = (Loss::Nothing, report.log_end);
-        let remnant = self.place.take().expect("the new arena is at its place");
-        let (id, life) = (remnant.id, remnant.life);
-        let arena = SimArena::new(id, life, self.config.sizes, recovered.chain.at);
+        self.place = None;
+        self.counts.unshared += u64::from(!shared);
+        self.checker.floor_from = (!shared).then_some(report.log_end);
+        let arena = SimArena::new(id, recovered.life, self.config.sizes, recovered.chain.at);
         let folds = std::mem::take(&mut recovered.before.fold_runs);
         for start in folds {
             let metadata = &self.metadata;
@@ -216,6 +218,9 @@ impl World {
         }
         let (method, retention) = (self.config.flush_method, self.config.retention);
         let mut store = recovered.into_store(method, retention, self.faults.disk_use, &arena);
+        if !shared {
+            store.set_floor(AckLevel::Written);
+        }
         let identity = Identity {
             cluster: "cluster".to_owned(),
             name: "broker-0".to_owned(),
@@ -225,7 +230,7 @@ impl World {
         let mut broker = Broker::new(identity, BrokerOptions::default(), self.now().unix_ms);
         broker.restore(self.metadata.restored(), &mut store);
         self.processes += 1;
-        let process = Process::new(self.processes, Shard::new(broker, store), arena);
+        let process = Process::new(self.processes, Shard::new(broker, store), arena, shared);
         self.process = Some(process);
         self.first_turn();
     }

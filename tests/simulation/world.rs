@@ -135,6 +135,8 @@ pub struct WorldCounts {
     pub runs_lost: u64,
     pub paused: u64,
     pub topics_deleted: u64,
+    pub unshared: u64,
+    pub names_lost: u64,
 }
 
 /// What happens at a time.

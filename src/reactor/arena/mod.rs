@@ -9,6 +9,7 @@ mod journal;
 mod layout;
 mod log;
 pub(super) mod memory;
+mod name;
 mod old;
 mod pool;
 mod whole;
@@ -16,6 +17,7 @@ mod whole;
 pub use journal::ArenaJournal;
 pub use layout::{ArenaIdentity, ArenaSizes, boot_id};
 pub use log::ArenaLog;
+pub use name::ArenaName;
 pub use old::OldArena;
 pub use pool::ArenaPool;
 
@@ -28,7 +30,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -157,18 +159,36 @@ impl Arena {
         }
     }
 
-    /// An arena without a name, for tests and the simulator. Its pages are taken when
-    /// they are first touched.
+    /// An arena without a name, for tests: its pages are taken when they are first
+    /// touched.
     pub fn anonymous(
         sizes: ArenaSizes,
         identity: &ArenaIdentity,
         start: LogOffset,
     ) -> Result<Self, ArenaError> {
+        Self::without_name(sizes, identity, start, false)
+    }
+
+    /// An arena that ends with the process, where none can be had that outlives it.
+    pub fn unshared(
+        sizes: ArenaSizes,
+        identity: &ArenaIdentity,
+        start: LogOffset,
+    ) -> Result<Self, ArenaError> {
+        Self::without_name(sizes, identity, start, true)
+    }
+
+    fn without_name(
+        sizes: ArenaSizes,
+        identity: &ArenaIdentity,
+        start: LogOffset,
+        reserve: bool,
+    ) -> Result<Self, ArenaError> {
         let file = memfd_create(c"ringmq-arena", MFdFlags::MFD_CLOEXEC).map_err(|error| {
             ArenaError::Io { tried: "memfd_create".into(), error: error.into() }
         })?;
         let place = Path::new("(anonymous memory)");
-        Self::from_file(file.into(), place, sizes, identity, start, false)
+        Self::from_file(file.into(), place, sizes, identity, start, reserve)
     }
 
     fn from_file(
@@ -230,25 +250,10 @@ impl Arena {
         Ok(())
     }
 
-    /// Whether the name still leads to this arena's memory, so that the next start will
-    /// find it. An arena without a name says no.
-    pub fn check_name_still_ours(&self) -> io::Result<bool> {
-        let Some(path) = self.name.as_ref().filter(|_| self.installed) else {
-            return Ok(false);
-        };
-        let ours = nix::sys::stat::fstat(&self.log.memory.file)?;
-        match fs::symlink_metadata(path) {
-            Ok(found) => Ok(found.dev() == ours.st_dev && found.ino() == ours.st_ino),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Takes the name away, after a clean stop that needs no replay.
-    pub fn remove_name(&mut self) -> io::Result<()> {
-        let Some(path) = &self.name else { return Ok(()) };
-        let path = if self.installed { path.clone() } else { temporary_name(path) };
-        fs::remove_file(path)
+    /// The name, once `install` has given it.
+    pub fn name(&self) -> io::Result<Option<ArenaName>> {
+        let Some(path) = self.name.as_ref().filter(|_| self.installed) else { return Ok(None) };
+        ArenaName::of(path, &self.log.memory.file).map(Some)
     }
 
     /// The name, or where it will be after `install`.
