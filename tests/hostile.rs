@@ -9,6 +9,8 @@ mod damage;
 mod frames;
 #[path = "hostile/late_write.rs"]
 mod late_write;
+#[path = "hostile/log_failure.rs"]
+mod log_failure;
 #[path = "hostile/no_arena.rs"]
 mod no_arena;
 #[path = "hostile/node.rs"]

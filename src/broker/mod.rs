@@ -94,6 +94,8 @@ pub struct Broker {
     published: i64,
     /// How often settings have changed what name servers are told, since the start.
     shown_changes: i64,
+    /// The log has failed: name servers are told that nothing can be written here.
+    write_lost: bool,
     awaited: Vec<Awaited>,
     /// Connections whose heartbeat waits for its retry topics.
     routes_pending: HashSet<ConnId>,
@@ -149,6 +151,7 @@ impl Broker {
             options_version: version,
             published: 0,
             shown_changes: 0,
+            write_lost: false,
             awaited: Vec::new(),
             routes_pending: HashSet::new(),
             next_opaque: 0,
@@ -174,6 +177,9 @@ impl Broker {
         self.creation_failed.clear();
         let appended = self.append_sends(cx);
         self.release_sends(cx);
+        if cx.store.failure().is_some() && !self.write_lost {
+            self.on_log_failed(cx);
+        }
         let mut shown = std::mem::take(&mut self.shown);
         cx.store.take_shown(&mut shown);
         for queue in shown.drain(..) {

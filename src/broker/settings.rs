@@ -4,7 +4,7 @@ use tracing::info;
 
 use crate::base::metadata::DataVersion;
 use crate::base::options::OptionError;
-use crate::base::topic::TopicConfig;
+use crate::base::topic::{PERM_WRITE, TopicConfig};
 use crate::base::{Now, names};
 use crate::log::retention::DiskUse;
 use crate::store::Store;
@@ -67,14 +67,24 @@ impl Broker {
         self.apply_options(options, cx.store);
         self.options_version = next(self.options_version, cx.now);
         if options.iter().any(|(name, _)| SHOWN_IN_ROUTES.contains(&name.as_str())) {
-            // No topic has changed, but what is shown of them.
-            self.shown_changes += 1;
-            self.topics_version = next(self.topics_version, cx.now);
-            self.publish(cx);
+            self.publish_anew(cx);
             self.answer_when_published(cx, to, remark);
         } else {
             cx.ok_with_remark(to, &remark);
         }
+    }
+
+    /// Nothing is stored any more in this life: clients shall send elsewhere.
+    pub(super) fn on_log_failed(&mut self, cx: &mut Context) {
+        self.write_lost = true;
+        self.publish_anew(cx);
+    }
+
+    /// No topic has changed, but what is shown of them.
+    fn publish_anew(&mut self, cx: &mut Context) {
+        self.shown_changes += 1;
+        self.topics_version = next(self.topics_version, cx.now);
+        self.publish(cx);
     }
 
     /// Sets options that are durable.
@@ -107,10 +117,11 @@ impl Broker {
     }
 
     /// The topics as name servers shall know them: as far as the broker's own
-    /// permission goes, and the model of automatic creation only where that is on.
+    /// permission and its log go, and the model of automatic creation only where that is on.
     pub(super) fn registered_topics(&self) -> Vec<TopicConfig> {
         // Bits that the broker's permission does not speak of stay.
-        let permission = self.options.broker_permission | !6;
+        let lost = if self.write_lost { PERM_WRITE } else { 0 };
+        let permission = (self.options.broker_permission | !6) & !lost;
         let shown = self.topics.in_order().filter_map(|topic| {
             let mut config = topic.config.clone();
             if config.name == names::AUTO_CREATE_MODEL {

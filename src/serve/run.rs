@@ -35,6 +35,9 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 /// How long a version is waited for before the waiting is given up.
 const PUBLISH_WAIT_MAX: Duration = Duration::from_secs(120);
 
+/// How shards have ended.
+type Ends = HashMap<u16, Result<ChainEnd, String>>;
+
 /// Serves until a signal asks to end. The error says what to do.
 pub fn run(config: &Config) -> Result<(), String> {
     let signals = Signals::watch().map_err(|error| format!("cannot watch signals: {error}"))?;
@@ -73,7 +76,7 @@ async fn control(
     servers: Vec<String>,
     (sender, mut notices): (mpsc::UnboundedSender<Notice>, mpsc::UnboundedReceiver<Notice>),
     mut stopping: watch::Receiver<bool>,
-) -> Result<HashMap<u16, Result<ChainEnd, String>>, String> {
+) -> Result<Ends, String> {
     let kept_values = Rc::new(RefCell::new(Values::default()));
     let (name_server_stop, stop) = watch::channel(false);
     let name_server = embedded.map(|listener| {
@@ -90,15 +93,12 @@ async fn control(
     let mut node = Node::new(serving.metadata.handle(), shards, publisher);
     say_ready(config, serving, &servers);
 
-    let mut ended = HashMap::new();
+    let mut ended = Ends::new();
     loop {
         tokio::select! {
             notice = notices.recv() => match notice {
                 Some(Notice::Ended { shard, result }) => {
-                    if let Err(why) = &result {
-                        error!(shard, why, "a shard has ended");
-                    }
-                    ended.insert(shard, result);
+                    note_end(&mut ended, shard, result);
                     if ended.len() == serving.shards.len() {
                         break;
                     }
@@ -125,7 +125,7 @@ async fn drain(
     node: &mut Node<ShardPublisher>,
     values: &RefCell<Values>,
     notices: &mut mpsc::UnboundedReceiver<Notice>,
-    ended: &mut HashMap<u16, Result<ChainEnd, String>>,
+    ended: &mut Ends,
 ) {
     let grace = Instant::now() + GRACE;
     let mut told = false;
@@ -134,7 +134,7 @@ async fn drain(
         let until = if told { last } else { grace };
         tokio::select! {
             notice = notices.recv() => match notice {
-                Some(Notice::Ended { shard, result }) => _ = ended.insert(shard, result),
+                Some(Notice::Ended { shard, result }) => note_end(ended, shard, result),
                 Some(notice) => tell(node, values, notice),
                 None => return,
             },
@@ -151,6 +151,13 @@ async fn drain(
             }
         }
     }
+}
+
+fn note_end(ended: &mut Ends, shard: u16, result: Result<ChainEnd, String>) {
+    if let Err(why) = &result {
+        error!(shard, why, "a shard has not ended well");
+    }
+    ended.insert(shard, result);
 }
 
 fn tell(node: &mut Node<ShardPublisher>, values: &RefCell<Values>, notice: Notice) {

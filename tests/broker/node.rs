@@ -57,6 +57,8 @@ pub struct Node {
     /// Creations that were asked for.
     pub created: Vec<TopicConfig>,
     pub disk_use: DiskUse,
+    /// The next write of the log fails.
+    pub log_fails: bool,
     pub arena: MemoryArena,
     disk: MemoryDisk,
     options: BrokerOptions,
@@ -109,6 +111,7 @@ impl Node {
             published: Vec::new(),
             created: Vec::new(),
             disk_use: DiskUse(100),
+            log_fails: false,
             arena,
             disk,
             options,
@@ -367,6 +370,9 @@ impl Node {
     fn perform_store(&mut self, intent: store::Intent) -> Option<Done> {
         let geometry = Geometry::new(self.sizes.segment);
         Some(match intent {
+            store::Intent::Log(LogIntent::Write { op, .. }) if self.log_fails => {
+                Done::Written { op, result: Err(5) }
+            }
             store::Intent::Log(LogIntent::Write { op, at, len, .. }) => {
                 let bytes = self.arena.readable(at, len as usize);
                 let segment = self.disk.segments.get_mut(&geometry.base(at).0).unwrap();

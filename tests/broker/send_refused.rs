@@ -168,3 +168,29 @@ fn sends_wait_a_second_for_room_and_then_get_code_2() {
     assert!(small.code == response::SUCCESS || small.code == response::SYSTEM_BUSY);
     assert!(node.ask(client, pull("g", "T", 0, 0)).code == response::SUCCESS);
 }
+
+/// Clients went on sending to a shard that took nothing, and got code 14 for each.
+#[test]
+fn a_failed_log_takes_write_permission_out_of_the_routes_once() {
+    let (mut node, client) = node_with_topic();
+    let slow = update_topic("Slow", 1).with("attributes", "+ringmq.ack=written");
+    node.ask(client, slow).expect(response::SUCCESS);
+    let before = node.published.clone();
+    let shown = |node: &Node, name: &str| {
+        let (version, topics) = node.published.last().unwrap().clone();
+        (version, topics.iter().find(|topic| topic.name == name).unwrap().perm)
+    };
+    assert_eq!(shown(&node, "T").1, 6);
+
+    node.log_fails = true;
+    let remark = node.ask(client, send("Slow", 0, "x")).expect(14).remark().to_owned();
+    assert!(remark.contains("the CommitLog has failed"), "{remark}");
+    assert_eq!(node.published.len(), before.len() + 1);
+    let (version, permission) = shown(&node, "T");
+    assert_eq!((permission, shown(&node, "Slow").1), (4, 4), "it can still be read");
+    assert!(version.counter > before.last().unwrap().0.counter, "name servers take it for news");
+
+    refused(&mut node, client, send("T", 0, "x"), 14);
+    node.pass(60_000);
+    assert_eq!(node.published.len(), before.len() + 1, "once");
+}

@@ -35,10 +35,23 @@ impl Place {
 
     /// A node that is on its way.
     pub fn spawn(&self, flags: &[&str]) -> Node<'_> {
+        self.run(serve(&self.data()).args(flags))
+    }
+
+    /// A node whose files can be bounded while it runs: it is told of a write beyond the
+    /// bound by an error, and not by a signal that ends it.
+    pub fn spawn_boundable(&self, flags: &[&str]) -> Node<'_> {
+        let serve = serve(&self.data());
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(serve.get_program());
+        command.args(serve.get_args()).args(flags).stdin(Stdio::null()).env_remove("RINGMQ_LOG");
+        self.run(&mut command)
+    }
+
+    fn run(&self, command: &mut Command) -> Node<'_> {
         let said = File::create(self.0.path().join("stderr")).unwrap();
-        let mut command = serve(&self.data());
-        let child = command.args(flags).stdout(Stdio::piped()).stderr(said).spawn().unwrap();
-        Node { child, place: self, address: String::new() }
+        let child = command.stdout(Stdio::piped()).stderr(said).spawn().unwrap();
+        Node { child, place: self, address: String::new(), name_server: String::new() }
     }
 
     /// Waits until the node has said `text`.
@@ -101,6 +114,7 @@ pub struct Node<'p> {
     child: Child,
     place: &'p Place,
     pub address: String,
+    pub name_server: String,
 }
 
 impl Node<'_> {
@@ -109,8 +123,9 @@ impl Node<'_> {
         let mut line = String::new();
         // Ends with the process, if it says nothing.
         _ = BufReader::new(self.child.stdout.take().unwrap()).read_line(&mut line);
-        let address = line.split([' ', ',']).find_map(|word| word.strip_prefix("broker-0="));
-        self.address = address.unwrap_or_default().to_owned();
+        let word = |name: &str| line.split([' ', ',']).find_map(|word| word.strip_prefix(name));
+        self.address = word("broker-0=").unwrap_or_default().to_owned();
+        self.name_server = word("namesrv=").unwrap_or_default().to_owned();
         let said = || self.place.log_of_node();
         assert!(!self.address.is_empty(), "no ready line but {line:?}: {}", said());
         self
@@ -137,11 +152,23 @@ impl Node<'_> {
         peak.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// From now on no file may be written beyond `bytes`.
+    pub fn bound_files(&self, bytes: u64) {
+        let (pid, bound) = (self.child.id().to_string(), format!("--fsize={bytes}:"));
+        let status = Command::new("prlimit").args(["--pid", &pid, &bound]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Asks it to stop. Returns its exit code.
+    pub fn terminate(&mut self) -> Option<i32> {
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+
     /// A clean stop, which must succeed and leave nothing in memory.
     pub fn stop(mut self) {
-        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
-        let status = self.child.wait().unwrap();
-        assert_eq!(status.code(), Some(0), "{}", self.place.log_of_node());
+        let code = self.terminate();
+        assert_eq!(code, Some(0), "{}", self.place.log_of_node());
         let left = self.place.arenas().into_iter().find(|arena| arena.exists());
         assert_eq!(left, None, "the arena goes with a clean stop");
     }
