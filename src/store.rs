@@ -27,7 +27,7 @@ use crate::queue::{Entry, FrozenRun, QueueIndex, QueueKey, QueueSlot};
 use blocks::Blocks;
 pub use disk::DiskState;
 use intent::Loads;
-pub use intent::{Done, Intent, LoadId};
+pub use intent::{After, Done, Intent, LoadId};
 use pins::Pins;
 pub use read::{Found, ReadEnd, ReadLimits, Status, TimeEnd};
 use visibility::Visibility;
@@ -269,8 +269,8 @@ impl Store {
         out.append(&mut self.intents);
     }
 
-    /// Something that was wanted is done. Returns the load that it ends, if any.
-    pub fn on_done(&mut self, done: Done, now: Now) -> Option<LoadId> {
+    /// Something that was wanted is done. Returns what follows for those who wait.
+    pub fn on_done(&mut self, done: Done, now: Now) -> Option<After> {
         match done {
             Done::Written { op, result } => self.moved(|log| log.on_written(op, result)),
             Done::Synced { op, result } => self.moved(|log| log.on_synced(op, result)),
@@ -297,19 +297,18 @@ impl Store {
                 }
                 None
             }
-            Done::IndexRead { load, block, result } => {
-                match result {
-                    Ok(()) => self.index.insert_cold(block),
-                    Err(why) => tracing::error!(why, "cannot read an index run"),
+            Done::IndexRead { load, run_end, block, result } => {
+                if result.is_ok() {
+                    self.index.insert_cold(block);
                 }
-                self.loads.end(load)
+                let load = self.loads.end(load)?;
+                Some(self.after_read(load, run_end, result, "an index run"))
             }
             Done::LogRead { slot, result } => {
-                if let Err(why) = &result {
-                    tracing::error!(why, "cannot read the CommitLog");
-                }
                 let base = self.blocks.on_read(slot, result.is_ok());
-                self.loads.end_block(base)
+                let load = self.loads.end_block(base)?;
+                let end = base + self.blocks.block_bytes();
+                Some(self.after_read(load, end, result, "the CommitLog"))
             }
             Done::ArenaLost => {
                 self.on_arena_lost();
@@ -326,6 +325,24 @@ impl Store {
         [self.log.next_deadline(), Some(self.disk.next_check_us())].into_iter().flatten().min()
     }
 
+    /// What was read concerns the log up to `end`.
+    fn after_read(
+        &self,
+        load: LoadId,
+        end: LogOffset,
+        result: Result<(), String>,
+        what: &str,
+    ) -> After {
+        match result {
+            Err(why) if self.log_min < end => {
+                tracing::error!(why, "cannot read {what}");
+                After::Unreadable(load, format!("{what} cannot be read: {why}"))
+            }
+            // What has expired meanwhile is gone; whoever asks again is led on.
+            _ => After::Loaded(load),
+        }
+    }
+
     /// The next start will not find the arena. What was acknowledged because it lies there
     /// is at risk until it is written; from now on nothing is.
     fn on_arena_lost(&mut self) {
@@ -335,7 +352,7 @@ impl Store {
         }
     }
 
-    fn moved(&mut self, change: impl FnOnce(&mut CommitLog) -> bool) -> Option<LoadId> {
+    fn moved(&mut self, change: impl FnOnce(&mut CommitLog) -> bool) -> Option<After> {
         if change(&mut self.log) {
             self.visibility.show(&mut self.index, &self.log.watermarks());
         }

@@ -40,7 +40,7 @@ impl IndexWork for IndexTask {
             }
             Self::Read { load, range, mut block } => {
                 let result = read(files, &range, &mut block);
-                Some(store::Done::IndexRead { load, block, result })
+                Some(store::Done::IndexRead { load, run_end: range.run_end, block, result })
             }
             Self::Fold { start } => {
                 if let Err(why) = fold(files, start) {

@@ -22,7 +22,7 @@ use crate::broker::effect::Effect;
 use crate::broker::refusal::Refusal;
 use crate::log::ChainEnd;
 use crate::net::{Connections, Departure, Reading};
-use crate::store::{self, Store};
+use crate::store::{self, After, Store};
 use crate::wire::{HeaderForms, Request, parse_prefix};
 
 pub use event::{Event, Intent};
@@ -404,8 +404,16 @@ impl Shard {
     }
 
     fn on_store(&mut self, done: store::Done, world: &mut World) {
-        if let Some(load) = self.store.on_done(done, world.now) {
-            self.release(&Cause::Load(load), world);
+        match self.store.on_done(done, world.now) {
+            None => {}
+            Some(After::Loaded(load)) => self.release(&Cause::Load(load), world),
+            Some(After::Unreadable(load, why)) => {
+                let refusal = Refusal::error(why);
+                for frame in self.waiting.take(&Cause::Load(load)) {
+                    self.refuse(&frame, &refusal, world);
+                    self.resume(frame.conn, world);
+                }
+            }
         }
     }
 

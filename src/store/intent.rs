@@ -67,6 +67,8 @@ pub enum Done {
     },
     IndexRead {
         load: LoadId,
+        /// Where the run's log range ends.
+        run_end: LogOffset,
         block: ColdBlock,
         result: Result<(), String>,
     },
@@ -75,6 +77,15 @@ pub enum Done {
     },
     /// The arena's name no longer leads to it: it will not be found by the next start.
     ArenaLost,
+}
+
+/// What follows, for those who wait, from something that is done.
+#[derive(Debug)]
+pub enum After {
+    /// The load has ended; whoever waited for it asks again.
+    Loaded(LoadId),
+    /// It cannot be read, for this reason; whoever waited for it is told.
+    Unreadable(LoadId, String),
 }
 
 /// Something that is being read; frames wait for its end.

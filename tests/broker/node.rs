@@ -57,8 +57,10 @@ pub struct Node {
     /// Creations that were asked for.
     pub created: Vec<TopicConfig>,
     pub disk_use: DiskUse,
-    /// The next write of the log fails.
+    /// Writes of the log fail.
     pub log_fails: bool,
+    /// Reads of it do.
+    pub log_unreadable: bool,
     pub arena: MemoryArena,
     disk: MemoryDisk,
     options: BrokerOptions,
@@ -112,6 +114,7 @@ impl Node {
             created: Vec::new(),
             disk_use: DiskUse(100),
             log_fails: false,
+            log_unreadable: false,
             arena,
             disk,
             options,
@@ -291,7 +294,9 @@ impl Node {
     }
 
     fn settle(&mut self) {
-        while let Some(event) = self.events.pop_front() {
+        for round in 0.. {
+            assert!(round < 100_000, "the shard and its disk keep each other busy");
+            let Some(event) = self.events.pop_front() else { return };
             self.act(|shard, world| shard.on(event, world));
         }
     }
@@ -386,6 +391,9 @@ impl Node {
                 segment.or_insert_with(|| vec![0; geometry.segment_bytes() as usize]);
                 Done::SegmentReady { base, result: Ok(()) }
             }
+            store::Intent::ReadLog { slot, .. } if self.log_unreadable => {
+                Done::LogRead { slot, result: Err("Input/output error".to_owned()) }
+            }
             store::Intent::ReadLog { slot, at, len } => {
                 let segment = &self.disk.segments[&geometry.base(at).0];
                 let position = geometry.position(at) as usize;
@@ -401,8 +409,9 @@ impl Node {
             }
             store::Intent::ReadIndex { load, range, mut block } => {
                 let file = &self.disk.runs[&range.run.0];
-                read_cold(&file[..], &range, &mut block).unwrap();
-                Done::IndexRead { load, block, result: Ok(()) }
+                let result = read_cold(&file[..], &range, &mut block);
+                let result = result.map_err(|error| error.to_string());
+                Done::IndexRead { load, run_end: range.run_end, block, result }
             }
             store::Intent::FoldRun { start } => {
                 self.disk.runs.remove(&start.0);

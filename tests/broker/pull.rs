@@ -232,3 +232,17 @@ fn messages_on_disk_are_read_from_there() {
     let across = node.ask(client, pull("g", "T", 0, 19)).expect(response::SUCCESS);
     assert_eq!(across.messages(), ["19", "new"]);
 }
+
+/// Each failed read was begun again at once, for ten seconds.
+#[test]
+fn a_log_that_cannot_be_read_is_said_at_once_with_the_cause() {
+    let (mut node, _) = node_with(20);
+    node.restart();
+    let client = node.connect();
+    node.log_unreadable = true;
+    let refused = node.ask(client, pull("g", "T", 0, 3)).expect(response::SYSTEM_ERROR);
+    assert_eq!(refused.remark(), "the CommitLog cannot be read: Input/output error");
+    node.log_unreadable = false;
+    let read = node.ask(client, pull("g", "T", 0, 3)).expect(response::SUCCESS);
+    assert_eq!(read.messages().len(), 17, "it may be better the next time");
+}

@@ -342,7 +342,7 @@ impl World {
                         .map_err(|error| panic!("a run that was written is damaged: {error}")),
                     None => Err("the run is gone".to_owned()),
                 };
-                Some(Event::Store(Done::IndexRead { load, block, result }))
+                Some(Event::Store(Done::IndexRead { load, run_end: range.run_end, block, result }))
             }
             Happening::DiskChecked { .. } => {
                 let disk = self.faults.disk_use;
