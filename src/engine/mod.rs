@@ -5,10 +5,12 @@ mod data_thread;
 pub mod files;
 pub mod helper;
 mod index_work;
+mod log_source;
 mod mail;
 mod seat;
 
 pub use data_thread::{DataThread, Timing};
 pub use index_work::IndexTask;
+pub use log_source::LogSource;
 pub use mail::{Courier, Letter, Mail, Outbox, mailbox};
 pub use seat::{Seat, SeatFiles};

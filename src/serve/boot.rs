@@ -1,10 +1,8 @@
 //! The start of one shard, on the data thread that will run it: from the remains of its
 //! last life to a seat that serves.
 
-use std::fs::File;
 use std::io;
 use std::net::{SocketAddrV4, TcpListener};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,11 +17,10 @@ use crate::engine::files::{
     DataDirectory, FileError, IndexFiles, SegmentFile, SegmentFiles, directory, small,
 };
 use crate::engine::helper::Helper;
-use crate::engine::{Courier, IndexTask, Seat};
+use crate::engine::{Courier, IndexTask, LogSource, Seat};
 use crate::log::recovery::ArenaFound;
 use crate::log::retention::{DiskUse, RetentionConfig};
 use crate::log::run_mark::{ArenaId, BootId, RunMark};
-use crate::log::scan::SegmentSource;
 use crate::log::{FlushMethod, Geometry};
 use crate::queue::{QueueKey, ReadAt, bases_file_name};
 use crate::reactor::{
@@ -93,7 +90,7 @@ pub fn boot(
     // Before anything is read: a late write of the killed process would land over what
     // this life makes of the log that it has found.
     segments.await_writers(directory::PATIENCE).map_err(text)?;
-    let source = Segments::list(&segments).map_err(text)?;
+    let source = LogSource::list(&segments).map_err(text)?;
     let runs = Runs(&index);
     let topics: Vec<_> = plan.metadata.topics.values().cloned().collect();
     let committed = committed(&plan.metadata);
@@ -476,37 +473,6 @@ fn no_shared_arena(place: &ArenaPlace, why: &ArenaError) -> String {
 
 fn text(error: FileError) -> String {
     error.to_string()
-}
-
-/// The log's segments for a scan: read through the page cache, which direct writes keep
-/// true.
-struct Segments {
-    bases: Vec<LogOffset>,
-    files: Vec<File>,
-    segment_bytes: u64,
-}
-
-impl Segments {
-    fn list(files: &SegmentFiles) -> Result<Self, FileError> {
-        let bases = files.list()?;
-        let open = bases.iter().map(|base| files.open_buffered(*base)).collect::<Result<_, _>>()?;
-        Ok(Self { bases, files: open, segment_bytes: files.segment_bytes() })
-    }
-}
-
-impl SegmentSource for Segments {
-    fn segments(&self) -> &[LogOffset] {
-        &self.bases
-    }
-
-    fn read(&self, at: LogOffset, buffer: &mut [u8]) -> io::Result<()> {
-        let base = LogOffset(at.0 - at.0 % self.segment_bytes);
-        let index = self
-            .bases
-            .binary_search(&base)
-            .map_err(|_| io::Error::other(format!("segment {base} is missing")))?;
-        self.files[index].read_exact_at(buffer, at - base)
-    }
 }
 
 struct Runs<'a>(&'a IndexFiles);
