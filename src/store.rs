@@ -9,6 +9,7 @@ mod disk;
 mod intent;
 mod pins;
 mod read;
+mod rebuild;
 pub mod recovery;
 mod visibility;
 
@@ -30,6 +31,7 @@ use intent::Loads;
 pub use intent::{After, Done, Intent, LoadId};
 use pins::Pins;
 pub use read::{Found, ReadEnd, ReadLimits, Status, TimeEnd};
+pub use rebuild::{LostExtent, Owner, rebuild_extent};
 use visibility::Visibility;
 
 /// The store of one shard.
@@ -297,12 +299,19 @@ impl Store {
                 }
                 None
             }
-            Done::IndexRead { load, run_end, block, result } => {
+            Done::IndexRead { load, range, block, result: Err(why) }
+                if self.log_min < range.run_end =>
+            {
+                tracing::error!(run = range.run.0, why, "an index run is damaged");
+                Some(After::Lost(LostExtent { load, range, block }))
+            }
+            Done::IndexRead { load, range, block, result }
+            | Done::IndexRebuilt { load, range, block, result } => {
                 if result.is_ok() {
                     self.index.insert_cold(block);
                 }
                 let load = self.loads.end(load)?;
-                Some(self.after_read(load, run_end, result, "an index run"))
+                Some(self.after_read(load, range.run_end, result, "an index run"))
             }
             Done::LogRead { slot, result } => {
                 let base = self.blocks.on_read(slot, result.is_ok());
@@ -323,6 +332,14 @@ impl Store {
 
     pub fn next_deadline_us(&self) -> Option<u64> {
         [self.log.next_deadline(), Some(self.disk.next_check_us())].into_iter().flatten().min()
+    }
+
+    /// Has a lost extent made again. Nobody owns it when its topic was deleted: then its
+    /// load ends, and is returned.
+    pub fn rebuild(&mut self, lost: LostExtent, owner: Option<Owner>) -> Option<LoadId> {
+        let Some(owner) = owner else { return self.loads.end(lost.load) };
+        self.intents.push(Intent::RebuildIndex { lost, owner });
+        None
     }
 
     /// What was read concerns the log up to `end`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ringmq::base::LogOffset;
 use ringmq::base::limits::HELPER_JOBS_OF_SHARD_MAX;
-use ringmq::engine::files::{Choice, DataDirectory, IndexFiles, Wanted};
+use ringmq::engine::files::{Choice, DataDirectory, IndexFiles, SegmentFiles, Wanted};
 use ringmq::engine::helper::{Done, Helper, HelperClient, IndexWork, Job};
 use tempfile::TempDir;
 
@@ -73,7 +73,7 @@ enum Worked {
 impl IndexWork for Work {
     type Done = Worked;
 
-    fn perform(self, files: &IndexFiles) -> Worked {
+    fn perform(self, files: &IndexFiles, _: &SegmentFiles) -> Worked {
         match self {
             Self::Write(start, bytes) => {
                 let (file, ()) = files.write_run(start, |out| out.write_all(&bytes)).unwrap();

@@ -7,9 +7,9 @@ use slab::Slab;
 use crate::base::group::GroupConfig;
 use crate::base::metadata::{DataVersion, Durable, TopicRecord};
 use crate::base::topic::{ACK_ATTRIBUTE, PERM_INHERIT, TopicConfig};
-use crate::base::{AckLevel, TopicId, names};
+use crate::base::{AckLevel, LogOffset, TopicId, names};
 use crate::queue::{QueueKey, QueueSlot};
-use crate::store::Store;
+use crate::store::{Owner, Store};
 use crate::wire::code::response;
 
 use super::Broker;
@@ -36,6 +36,8 @@ pub struct TopicSlot(u32);
 pub struct Topic {
     pub config: TopicConfig,
     pub id: TopicId,
+    /// Records below it are a deleted namesake's.
+    pub birth: LogOffset,
     pub level: AckLevel,
     queues: Vec<Option<QueueSlot>>,
 }
@@ -59,7 +61,8 @@ impl Topics {
 
     /// Adds a topic or changes its configuration; its queues and id stay. Returns a
     /// namesake that it takes the place of.
-    pub fn put(&mut self, config: TopicConfig, id: TopicId, default: AckLevel) -> Option<Topic> {
+    pub fn put(&mut self, record: TopicRecord, default: AckLevel) -> Option<Topic> {
+        let TopicRecord { id, birth, config } = record;
         let level = level_of(&config, default);
         let mut replaced = None;
         let same = |slot: &&TopicSlot| self.slots[slot.0 as usize].id == id;
@@ -71,12 +74,13 @@ impl Topics {
             if topic.id == id {
                 topic.config = config;
                 topic.level = level;
+                topic.birth = birth;
                 return None;
             }
             replaced = self.remove(&config.name);
         }
         let name = config.name.clone().into_boxed_str();
-        let topic = Topic { config, id, level, queues: Vec::new() };
+        let topic = Topic { config, id, birth, level, queues: Vec::new() };
         let slot = TopicSlot(self.slots.insert(topic) as u32);
         self.by_name.insert(name, slot);
         replaced
@@ -116,6 +120,12 @@ impl Topics {
         }
         *topic.queues[at]
             .get_or_insert_with(|| store.open_queue(QueueKey { topic: topic.id, queue }))
+    }
+
+    /// Whose records a topic's are; None once it is deleted.
+    fn owner_of(&self, id: TopicId) -> Option<Owner> {
+        let (_, topic) = self.slots.iter().find(|(_, topic)| topic.id == id)?;
+        Some(Owner { topic: topic.config.name.clone(), birth: topic.birth })
     }
 
     /// All topics, by name.
@@ -226,10 +236,14 @@ impl Broker {
 
     /// A topic as the metadata has it now.
     fn install(&mut self, record: TopicRecord, store: &mut Store) {
-        let TopicRecord { id, config, .. } = record;
-        if let Some(old) = self.topics.put(config, id, self.level) {
+        if let Some(old) = self.topics.put(record, self.level) {
             store.remove_topic(old.id);
         }
+    }
+
+    /// Whose records a topic's are, as the log tells them apart.
+    pub fn owner_of(&self, topic: TopicId) -> Option<Owner> {
+        self.topics.owner_of(topic)
     }
 
     /// A send to a topic that is not there: it waits while the topic is being created,

@@ -28,8 +28,13 @@ const RECYCLE_PATIENCE: Duration = Duration::from_secs(5);
 pub trait IndexWork: Send + 'static {
     type Done: Send + 'static;
 
+    /// Whether others should not have to wait for it.
+    fn is_slow(&self) -> bool {
+        false
+    }
+
     /// Runs on the helper; the answer goes back to the shard.
-    fn perform(self, files: &IndexFiles) -> Self::Done;
+    fn perform(self, files: &IndexFiles, log: &SegmentFiles) -> Self::Done;
 }
 
 /// What a shard asks for.
@@ -214,12 +219,15 @@ impl<I: IndexWork> Lane<I> {
     }
 }
 
-impl<I> Job<I> {
+impl<I: IndexWork> Job<I> {
     fn is_slow(&self) -> bool {
-        matches!(
-            self,
-            Self::PrepareSegment { .. } | Self::RecycleSegment { .. } | Self::UnlinkSegment { .. }
-        )
+        match self {
+            Self::PrepareSegment { .. }
+            | Self::RecycleSegment { .. }
+            | Self::UnlinkSegment { .. } => true,
+            Self::Index(work) => work.is_slow(),
+            _ => false,
+        }
     }
 }
 
@@ -243,7 +251,7 @@ impl<I: IndexWork> Sender<I> {
             Job::OpenSegment { start } => {
                 Done::SegmentOpened { start, segment: files.open_readable(start) }
             }
-            Job::Index(work) => Done::Index(work.perform(&self.index)),
+            Job::Index(work) => Done::Index(work.perform(&self.index, &self.segments)),
             Job::WriteRunMark(bytes) => {
                 Done::RunMarkWritten { result: small::replace(&self.run_mark, &bytes) }
             }

@@ -4,11 +4,13 @@
 use std::io;
 use std::sync::Arc;
 
-use super::files::{IndexFile, IndexFiles};
+use super::files::{IndexFile, IndexFiles, SegmentFiles};
 use super::helper::IndexWork;
+use super::log_source::LogSource;
 use crate::base::LogOffset;
+use crate::log::Geometry;
 use crate::queue::{Bases, ColdBlock, ColdRange, FrozenRun, ReadAt, bases_file_name, read_cold};
-use crate::store::{self, LoadId};
+use crate::store::{self, LoadId, LostExtent, Owner, rebuild_extent};
 
 impl ReadAt for IndexFile {
     fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
@@ -24,6 +26,7 @@ impl ReadAt for IndexFile {
 pub enum IndexTask {
     Write { run: Arc<FrozenRun> },
     Read { load: LoadId, range: ColdRange, block: ColdBlock },
+    Rebuild { lost: LostExtent, owner: Owner },
     Fold { start: LogOffset },
 }
 
@@ -31,7 +34,11 @@ impl IndexWork for IndexTask {
     /// None: nobody waits for it.
     type Done = Option<store::Done>;
 
-    fn perform(self, files: &IndexFiles) -> Self::Done {
+    fn is_slow(&self) -> bool {
+        matches!(self, Self::Rebuild { .. })
+    }
+
+    fn perform(self, files: &IndexFiles, log: &SegmentFiles) -> Self::Done {
         match self {
             Self::Write { run } => {
                 let written = files.write_run(run.start(), |out| run.write_to(out));
@@ -40,7 +47,11 @@ impl IndexWork for IndexTask {
             }
             Self::Read { load, range, mut block } => {
                 let result = read(files, &range, &mut block);
-                Some(store::Done::IndexRead { load, run_end: range.run_end, block, result })
+                Some(store::Done::IndexRead { load, range, block, result })
+            }
+            Self::Rebuild { lost: LostExtent { load, range, mut block }, owner } => {
+                let result = rebuild(log, &range, &owner, &mut block);
+                Some(store::Done::IndexRebuilt { load, range, block, result })
             }
             Self::Fold { start } => {
                 if let Err(why) = fold(files, start) {
@@ -55,6 +66,22 @@ impl IndexWork for IndexTask {
 fn read(files: &IndexFiles, range: &ColdRange, block: &mut ColdBlock) -> Result<(), String> {
     let file = files.open_run(range.run).map_err(|error| error.to_string())?;
     read_cold(&file, range, block).map_err(|error| error.to_string())
+}
+
+fn rebuild(
+    log: &SegmentFiles,
+    range: &ColdRange,
+    owner: &Owner,
+    block: &mut ColdBlock,
+) -> Result<(), String> {
+    // A run never crosses the end of its segment.
+    let source = LogSource::only(log, range.run);
+    let geometry = Geometry::new(log.segment_bytes());
+    match rebuild_extent(&source, geometry, range, owner, block) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("an extent is damaged, and so is the log that it was made of".to_owned()),
+        Err(error) => Err(format!("an extent is damaged, and the log cannot be read: {error}")),
+    }
 }
 
 /// The bases are durable before the run goes, so that no queue forgets its next offset.

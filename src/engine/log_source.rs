@@ -17,8 +17,15 @@ pub struct LogSource<'a> {
 }
 
 impl<'a> LogSource<'a> {
+    /// All of them.
     pub fn list(files: &'a SegmentFiles) -> Result<Self, FileError> {
         Ok(Self { files, bases: files.list()?, open: RefCell::default() })
+    }
+
+    /// The one that holds `at`.
+    pub fn only(files: &'a SegmentFiles, at: LogOffset) -> Self {
+        let base = base_of(files, at);
+        Self { files, bases: vec![base], open: RefCell::default() }
     }
 }
 
@@ -28,7 +35,7 @@ impl SegmentSource for LogSource<'_> {
     }
 
     fn read(&self, at: LogOffset, buffer: &mut [u8]) -> io::Result<()> {
-        let base = LogOffset(at.0 - at.0 % self.files.segment_bytes());
+        let base = base_of(self.files, at);
         let mut open = self.open.borrow_mut();
         let file = match &mut *open {
             Some((same, file)) if *same == base => file,
@@ -39,4 +46,8 @@ impl SegmentSource for LogSource<'_> {
         };
         file.read_exact_at(buffer, at - base)
     }
+}
+
+fn base_of(files: &SegmentFiles, at: LogOffset) -> LogOffset {
+    LogOffset(at.0 - at.0 % files.segment_bytes())
 }

@@ -185,6 +185,9 @@ impl Seat {
             store::Intent::ReadIndex { load, range, block } => {
                 self.submit(Job::Index(IndexTask::Read { load, range, block }));
             }
+            store::Intent::RebuildIndex { lost, owner } => {
+                self.submit(Job::Index(IndexTask::Rebuild { lost, owner }));
+            }
             store::Intent::FoldRun { start } => self.submit(Job::Index(IndexTask::Fold { start })),
             store::Intent::DropSegment { base, recycle } => self.drop_segment(base, recycle),
             store::Intent::CheckDisk => {

@@ -15,6 +15,7 @@ mod intent;
 pub mod policy;
 mod reader;
 pub mod record;
+pub mod records;
 pub mod recovery;
 pub mod replay;
 pub mod retention;

@@ -66,6 +66,31 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The next place at or after `at` where a sound record begins, or `end`.
+    pub fn next_record(&mut self, mut at: LogOffset, end: LogOffset) -> io::Result<LogOffset> {
+        while at < end {
+            let near = (end - at).min(READ_BYTES).min(self.geometry.end(at) - at);
+            let bytes = self.range(at, near)?.unwrap_or_default();
+            let hit = bytes.windows(8).position(|window| {
+                let magic = u32::from_be_bytes([window[4], window[5], window[6], window[7]]);
+                magic == MAGIC_V1 || magic == MAGIC_V2
+            });
+            match hit {
+                Some(skip) => {
+                    at = at + skip as u64;
+                    if self.record(at, at)?.is_ok_and(|view| view.check_body().is_ok()) {
+                        return Ok(at);
+                    }
+                    at = at + 1;
+                }
+                // The last bytes of a piece may begin a record that its next piece shows.
+                None if near > 8 => at = at + (near - 7),
+                None => at = at + near,
+            }
+        }
+        Ok(end)
+    }
+
     /// `len` bytes from `at`; `None` beyond the segment's end.
     pub fn range(&mut self, at: LogOffset, len: u64) -> io::Result<Option<&[u8]>> {
         let (end, segment_end) = (at + len, self.geometry.end(at));

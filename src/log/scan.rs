@@ -14,11 +14,9 @@ use crate::base::limits::BLOCK_BYTES;
 
 use super::footer::{ChainEnd, FOOTER_TOPIC, Footer};
 use super::policy::{GROUP_BYTES_MAX, UNFLUSHED_BYTES_MAX};
+use super::reader::Reader;
 pub use super::reader::SegmentSource;
-use super::reader::{READ_BYTES, Reader};
-use super::record::{
-    BLANK_BYTES, Fault, MAGIC_V1, MAGIC_V2, RecordError, RecordView, blank_record,
-};
+use super::record::{BLANK_BYTES, Fault, RecordError, RecordView, blank_record};
 use super::segment::Geometry;
 
 /// How far behind a damaged group a footer is looked for. The first one written after a
@@ -375,36 +373,11 @@ impl Walk<'_> {
                     if lost.len() < ROT_REPORTS_MAX {
                         lost.push(error);
                     }
-                    at = self.next_record(at + 1, end)?;
+                    at = self.reader.next_record(at + 1, end)?;
                 }
             }
         }
         Ok(lost)
-    }
-
-    /// The next place at or after `at` where a sound record begins, or `end`.
-    fn next_record(&mut self, mut at: LogOffset, end: LogOffset) -> io::Result<LogOffset> {
-        while at < end {
-            let near = (end - at).min(READ_BYTES).min(self.scan.geometry.end(at) - at);
-            let bytes = self.reader.range(at, near)?.unwrap_or_default();
-            let hit = bytes.windows(8).position(|window| {
-                let magic = u32::from_be_bytes([window[4], window[5], window[6], window[7]]);
-                magic == MAGIC_V1 || magic == MAGIC_V2
-            });
-            match hit {
-                Some(skip) => {
-                    at = at + skip as u64;
-                    if self.reader.record(at, at)?.is_ok_and(|view| view.check_body().is_ok()) {
-                        return Ok(at);
-                    }
-                    at = at + 1;
-                }
-                // The last bytes of a piece may begin a record that its next piece shows.
-                None if near > 8 => at = at + (near - 7),
-                None => at = at + near,
-            }
-        }
-        Ok(end)
     }
 }
 

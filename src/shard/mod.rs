@@ -407,6 +407,12 @@ impl Shard {
         match self.store.on_done(done, world.now) {
             None => {}
             Some(After::Loaded(load)) => self.release(&Cause::Load(load), world),
+            Some(After::Lost(extent)) => {
+                let owner = self.broker.owner_of(extent.range.key.topic);
+                if let Some(load) = self.store.rebuild(extent, owner) {
+                    self.release(&Cause::Load(load), world);
+                }
+            }
             Some(After::Unreadable(load, why)) => {
                 let refusal = Refusal::error(why);
                 for frame in self.waiting.take(&Cause::Load(load)) {

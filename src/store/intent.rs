@@ -8,6 +8,8 @@ use crate::log::retention::DiskUse;
 use crate::log::{LogIntent, OpId};
 use crate::queue::{ColdBlock, ColdRange, Directory, FrozenRun};
 
+use super::rebuild::{LostExtent, Owner};
+
 /// One wish of the store.
 pub enum Intent {
     Log(LogIntent),
@@ -26,6 +28,11 @@ pub enum Intent {
         load: LoadId,
         range: ColdRange,
         block: ColdBlock,
+    },
+    /// Make entries whose file is damaged again, from the log ([`super::rebuild_extent`]).
+    RebuildIndex {
+        lost: LostExtent,
+        owner: Owner,
     },
     /// Fold the run's offsets into the table of bases, then unlink its file.
     FoldRun {
@@ -67,8 +74,13 @@ pub enum Done {
     },
     IndexRead {
         load: LoadId,
-        /// Where the run's log range ends.
-        run_end: LogOffset,
+        range: ColdRange,
+        block: ColdBlock,
+        result: Result<(), String>,
+    },
+    IndexRebuilt {
+        load: LoadId,
+        range: ColdRange,
         block: ColdBlock,
         result: Result<(), String>,
     },
@@ -80,12 +92,14 @@ pub enum Done {
 }
 
 /// What follows, for those who wait, from something that is done.
-#[derive(Debug)]
 pub enum After {
     /// The load has ended; whoever waited for it asks again.
     Loaded(LoadId),
     /// It cannot be read, for this reason; whoever waited for it is told.
     Unreadable(LoadId, String),
+    /// An index extent is damaged. [`super::Store::rebuild`] goes on, and wants to know
+    /// whose it is.
+    Lost(LostExtent),
 }
 
 /// Something that is being read; frames wait for its end.

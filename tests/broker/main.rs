@@ -14,6 +14,7 @@ mod admin_groups;
 mod admin_options;
 mod admin_progress;
 mod admin_topics;
+mod cold_index;
 mod creation;
 mod members;
 mod offsets;

@@ -1,9 +1,12 @@
 //! An arena and a disk of plain memory.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use ringmq::base::LogOffset;
 use ringmq::base::memory::{BufferId, Buffers, Journal, JournalFull, LogRing, Pool, SlotId};
+use ringmq::log::Geometry;
+use ringmq::log::scan::SegmentSource;
 
 use crate::log_common::VecRing;
 
@@ -108,4 +111,31 @@ impl Buffers for MemoryBuffers {
 pub struct MemoryDisk {
     pub segments: BTreeMap<u64, Vec<u8>>,
     pub runs: BTreeMap<u64, Vec<u8>>,
+}
+
+impl MemoryDisk {
+    /// The log as a helper reads it.
+    pub fn log(&self, geometry: Geometry) -> MemoryLog<'_> {
+        let bases = self.segments.keys().map(|base| LogOffset(*base)).collect();
+        MemoryLog { disk: self, geometry, bases }
+    }
+}
+
+pub struct MemoryLog<'a> {
+    disk: &'a MemoryDisk,
+    geometry: Geometry,
+    bases: Vec<LogOffset>,
+}
+
+impl SegmentSource for MemoryLog<'_> {
+    fn segments(&self) -> &[LogOffset] {
+        &self.bases
+    }
+
+    fn read(&self, at: LogOffset, buffer: &mut [u8]) -> io::Result<()> {
+        let position = self.geometry.position(at) as usize;
+        let segment = &self.disk.segments[&self.geometry.base(at).0];
+        buffer.copy_from_slice(&segment[position..position + buffer.len()]);
+        Ok(())
+    }
 }

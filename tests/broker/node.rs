@@ -17,7 +17,7 @@ use ringmq::log::retention::{DiskUse, RetentionConfig};
 use ringmq::log::{ChainEnd, CommitLog, FlushMethod, Geometry, LogConfig, LogIntent, LogStart};
 use ringmq::queue::{QueueIndex, read_cold};
 use ringmq::shard::{Event, Intent, Shard, World};
-use ringmq::store::{self, DiskState, Done, Store};
+use ringmq::store::{self, DiskState, Done, LostExtent, Store, rebuild_extent};
 
 use crate::frames::{Ask, Frame, read_frames};
 use crate::memory::{MemoryArena, MemoryBuffers, MemoryDisk};
@@ -61,8 +61,10 @@ pub struct Node {
     pub log_fails: bool,
     /// Reads of it do.
     pub log_unreadable: bool,
+    /// Index extents that were made again.
+    pub rebuilt: usize,
     pub arena: MemoryArena,
-    disk: MemoryDisk,
+    pub disk: MemoryDisk,
     options: BrokerOptions,
     level: AckLevel,
     sizes: Sizes,
@@ -115,6 +117,7 @@ impl Node {
             disk_use: DiskUse(100),
             log_fails: false,
             log_unreadable: false,
+            rebuilt: 0,
             arena,
             disk,
             options,
@@ -411,7 +414,15 @@ impl Node {
                 let file = &self.disk.runs[&range.run.0];
                 let result = read_cold(&file[..], &range, &mut block);
                 let result = result.map_err(|error| error.to_string());
-                Done::IndexRead { load, run_end: range.run_end, block, result }
+                Done::IndexRead { load, range, block, result }
+            }
+            store::Intent::RebuildIndex { lost, owner } => {
+                let LostExtent { load, range, mut block } = lost;
+                let whole =
+                    rebuild_extent(&self.disk.log(geometry), geometry, &range, &owner, &mut block);
+                let result = whole.unwrap().then_some(()).ok_or("the log lacks it".to_owned());
+                self.rebuilt += 1;
+                Done::IndexRebuilt { load, range, block, result }
             }
             store::Intent::FoldRun { start } => {
                 self.disk.runs.remove(&start.0);

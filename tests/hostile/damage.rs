@@ -63,3 +63,30 @@ fn a_flipped_bit_is_reported_and_its_neighbours_are_served() {
         assert!(report.contains(&decimal) || report.contains(&hex), "{decimal} in {report}");
     }
 }
+
+#[test]
+fn a_flipped_bit_in_the_index_costs_a_look_at_the_log_and_nothing_else() {
+    let place = Place::new();
+    let node = place.start();
+    let mut peer = Peer::connect(&node.address);
+    peer.create("T");
+    for number in 0..MESSAGES {
+        peer.ask(&send("T", 0, body(number))).expect(0);
+    }
+    node.stop();
+
+    let run = place.data().join("shard-0/index").join("0".repeat(20));
+    let mut index = fs::read(&run).unwrap();
+    // In the first entry, behind the header.
+    index[64 + 5] ^= 0x10;
+    fs::write(&run, index).unwrap();
+
+    let node = place.start();
+    let mut peer = Peer::connect(&node.address);
+    let got = peer.ask(&pull("T", 0)).expect(0).bodies();
+    assert!(!got.is_empty() && got[..] == (0..).take(got.len()).map(body).collect::<Vec<_>>());
+    let said = place.log_of_node();
+    assert!(said.contains("an index run is damaged") && said.contains("extent"), "{said}");
+    peer.send_one();
+    node.stop();
+}

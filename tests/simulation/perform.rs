@@ -9,7 +9,7 @@ use ringmq::broker::effect::Effect;
 use ringmq::log::{LogIntent, OpId};
 use ringmq::queue::{Directory, FrozenRun};
 use ringmq::shard::{Event, Intent};
-use ringmq::store::{self, Done};
+use ringmq::store::{self, Done, LostExtent, Owner, rebuild_extent};
 
 use rand::Rng;
 
@@ -74,12 +74,31 @@ impl World {
                 let delay = self.delay(usual * 2);
                 self.after(delay, Happening::IndexRead { process, load, range, block });
             }
+            store::Intent::RebuildIndex { lost, owner } => {
+                let delay = self.delay(usual * 5);
+                self.after(delay, Happening::IndexRebuilt { process, lost, owner });
+            }
             store::Intent::DisownArena => self.job(Job::Disown),
             store::Intent::CheckDisk => {
                 let delay = self.delay(usual);
                 self.after(delay, Happening::DiskChecked { process });
             }
         }
+    }
+
+    /// A damaged index extent is made again, unless its log has expired meanwhile.
+    pub fn rebuilt(&mut self, lost: LostExtent, owner: &Owner) -> Event {
+        let LostExtent { load, range, mut block } = lost;
+        let geometry = self.config.geometry;
+        let result = match rebuild_extent(&self.disk, geometry, &range, owner, &mut block) {
+            Ok(whole) => {
+                assert!(whole, "the log has what the index had: {range:?} of {owner:?}");
+                self.counts.extents_rebuilt += 1;
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        Event::Store(Done::IndexRebuilt { load, range, block, result })
     }
 
     fn disk_fails(&mut self) -> bool {

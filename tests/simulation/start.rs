@@ -89,12 +89,17 @@ impl World {
         let which = self.random.random_range(0..self.index.runs.len());
         let start = *self.index.runs.keys().nth(which).expect("in range");
         let run = self.index.runs.get_mut(&start).expect("it is there");
-        match self.random.random_range(0..3) {
+        match self.random.random_range(0..4) {
             0 => _ = self.index.runs.remove(&start),
             1 => run.truncate(self.random.random_range(0..run.len())),
-            // Entries are checked when they are read, the rest at a start.
-            _ => {
+            2 => {
                 let at = self.random.random_range(run.len() - 32..run.len());
+                run[at] ^= 1 << self.random.random_range(0..8);
+            }
+            // Entries are checked when they are read, all else at a start.
+            _ => {
+                let entries = 64..run.len() - 32;
+                let at = self.random.random_range(entries.start..=entries.end);
                 run[at] ^= 1 << self.random.random_range(0..8);
             }
         }

@@ -16,7 +16,7 @@ use ringmq::log::run_mark::{BootId, RunMark};
 use ringmq::log::{FlushMethod, Geometry, OpId};
 use ringmq::queue::{ColdBlock, ColdRange, read_cold};
 use ringmq::shard::Event;
-use ringmq::store::{Done, LoadId};
+use ringmq::store::{Done, LoadId, LostExtent, Owner};
 
 use super::Random;
 use super::arena::{ArenaSizes, Remnant};
@@ -135,6 +135,7 @@ pub struct WorldCounts {
     pub runs_lost: u64,
     pub paused: u64,
     pub topics_deleted: u64,
+    pub extents_rebuilt: u64,
     pub unshared: u64,
     pub names_lost: u64,
 }
@@ -153,6 +154,7 @@ pub enum Happening {
     Job { process: u64 },
     LogRead { process: u64, slot: SlotId, at: LogOffset, len: u32 },
     IndexRead { process: u64, load: LoadId, range: ColdRange, block: ColdBlock },
+    IndexRebuilt { process: u64, lost: LostExtent, owner: Owner },
     DiskChecked { process: u64 },
     Metadata { process: u64, token: u64, change: MetaChange },
     Created { process: u64, config: TopicConfig },
@@ -338,12 +340,14 @@ impl World {
             Happening::IndexRead { load, range, mut block, .. } => {
                 self.counts.index_reads += 1;
                 let result = match self.index.runs.get(&range.run.0) {
-                    Some(file) => read_cold(&file[..], &range, &mut block)
-                        .map_err(|error| panic!("a run that was written is damaged: {error}")),
+                    Some(file) => {
+                        read_cold(&file[..], &range, &mut block).map_err(|error| error.to_string())
+                    }
                     None => Err("the run is gone".to_owned()),
                 };
-                Some(Event::Store(Done::IndexRead { load, run_end: range.run_end, block, result }))
+                Some(Event::Store(Done::IndexRead { load, range, block, result }))
             }
+            Happening::IndexRebuilt { lost, owner, .. } => Some(self.rebuilt(lost, &owner)),
             Happening::DiskChecked { .. } => {
                 let disk = self.faults.disk_use;
                 Some(Event::Store(Done::Disk { disk }))
@@ -387,6 +391,7 @@ impl Happening {
             | Self::Job { process }
             | Self::LogRead { process, .. }
             | Self::IndexRead { process, .. }
+            | Self::IndexRebuilt { process, .. }
             | Self::DiskChecked { process }
             | Self::Metadata { process, .. }
             | Self::Created { process, .. }

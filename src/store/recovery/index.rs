@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use super::{MISPLACED_REPORTS_MAX, Remains, StartError};
 use crate::base::metadata::TopicRecord;
-use crate::base::{LogOffset, QueueOffset, TopicId, properties};
+use crate::base::{LogOffset, QueueOffset, TopicId};
 use crate::log::Geometry;
 use crate::log::scan::Found;
-use crate::queue::{Entry, IndexError, QueueIndex, QueueKey};
+use crate::queue::{IndexError, QueueIndex, QueueKey};
+use crate::store::rebuild::entry_of;
 
 /// Whom records belong to.
 pub(super) struct Owners<'a> {
@@ -96,9 +97,7 @@ impl<'a> Indexing<'a> {
         };
         self.end_runs(at);
         let key = QueueKey { topic, queue: record.queue_id() };
-        let tag = properties::get(record.properties(), b"TAGS").map_or(0, properties::tag_code);
-        let size = record.stored_len() as u32;
-        let entry = Entry { at, size, tag, store_ms: record.store_ms() };
+        let entry = entry_of(record);
         // A negative offset is an impossible one, and refused as that.
         let offset = QueueOffset(record.queue_offset() as u64);
         if let Err(error) = self.index.append_recovered(key, offset, entry) {
