@@ -13,17 +13,13 @@ mod rebuild;
 pub mod recovery;
 mod visibility;
 
-use std::sync::Arc;
-
 use crate::base::memory::{Arena, LogRing};
 use crate::base::outgoing::{Outgoing, Piece};
 use crate::base::{AckLevel, LogOffset, Now, QueueOffset, TopicId};
 use crate::log::retention::{DiskUse, Expired, Fate, RetentionConfig};
 use crate::log::segment::SEGMENTS_AHEAD;
-use crate::log::{
-    CommitLog, Failure, Geometry, LogIntent, LogStats, NewRecord, NoRoom, Watermarks,
-};
-use crate::queue::{Entry, FrozenRun, QueueIndex, QueueKey, QueueSlot};
+use crate::log::{CommitLog, Failure, Geometry, LogIntent, NewRecord, NoRoom, Watermarks};
+use crate::queue::{Entry, QueueIndex, QueueKey, QueueSlot};
 
 use blocks::Blocks;
 pub use disk::DiskState;
@@ -53,8 +49,6 @@ pub struct Store {
     log_min: LogOffset,
     /// The index's active run ends here at the latest.
     run_end: LogOffset,
-    /// Records whose body did not match its checksum when it was read.
-    damaged: u64,
     /// No record is acknowledged or shown below this level, whatever its topic says.
     floor: AckLevel,
     /// Once the log is written to here, nothing acknowledged lies in the arena alone.
@@ -97,7 +91,6 @@ impl Store {
             log_intents: Vec::new(),
             intents: Vec::new(),
             log_min,
-            damaged: 0,
             floor: AckLevel::default(),
             disown_at: None,
             closing: false,
@@ -435,10 +428,6 @@ impl Store {
         (self.log_min, self.log.watermarks().appended())
     }
 
-    pub fn log_stats(&self) -> LogStats {
-        self.log.stats()
-    }
-
     pub fn geometry(&self) -> Geometry {
         self.log.geometry()
     }
@@ -476,14 +465,7 @@ impl Store {
     pub fn log(&self) -> &CommitLog {
         &self.log
     }
-
-    pub fn frozen_runs_waiting(&self) -> bool {
-        self.index.is_behind()
-    }
 }
 
 /// Queues whose expired extents are dropped in one turn.
 const QUEUES_TIDIED_PER_TURN: usize = 64;
-
-/// A run that is being written is shared with the helper that writes it.
-pub type SharedRun = Arc<FrozenRun>;

@@ -8,7 +8,6 @@ use ringmq::base::LogOffset;
 use ringmq::log::footer::{FOOTER_BYTES_MIN, FOOTER_TAIL_BYTES, Footer};
 use ringmq::log::record::{Fault, Placement, blank_record};
 use ringmq::log::run_mark::{ArenaId, BootId, RunMark, RunMarkError};
-use ringmq::log::segment::{file_name, parse_file_name};
 use ringmq::log::{ChainEnd, NewRecord, RecordView, Stored};
 
 fn encode(record: &NewRecord<'_>, placement: Placement) -> Vec<u8> {
@@ -221,17 +220,6 @@ fn a_footer_with_any_bit_changed_is_none() {
         if i >= bytes.len() - FOOTER_TAIL_BYTES {
             assert_eq!(Footer::in_block_tail(&changed, footer.end), None, "byte {i}");
         }
-    }
-}
-
-#[test]
-fn segments_are_named_by_twenty_digits() {
-    assert_eq!(file_name(LogOffset(1_073_741_824)), "00000000001073741824");
-    assert_eq!(parse_file_name("00000000001073741824"), Some(LogOffset(1 << 30)));
-    for other in
-        ["", "1073741824", "0000000000107374182x", "99999999999999999999", "+0000000001073741824"]
-    {
-        assert_eq!(parse_file_name(other), None, "{other}");
     }
 }
 

@@ -1,10 +1,7 @@
 //! Index files: each byte where `FORMAT.md` says, each damage found.
 
 use ringmq::base::{LogOffset, QueueOffset};
-use ringmq::queue::{
-    Bases, Entry, Found, IndexError, QueueIndex, QueueKey, TopicId, parse_run_file_name, read_cold,
-    run_file_name,
-};
+use ringmq::queue::{Bases, Entry, Found, IndexError, QueueIndex, QueueKey, TopicId, read_cold};
 
 const END: LogOffset = LogOffset(9000);
 
@@ -183,16 +180,6 @@ fn a_run_without_entries_has_a_file_that_joins_its_neighbours() {
     let mut index = QueueIndex::new(LogOffset(4096));
     index.load_run(&file[..], END, |_| true).unwrap();
     assert_eq!(index.checkpoint(), END);
-}
-
-#[test]
-fn files_are_named_by_twenty_digits() {
-    assert_eq!(run_file_name(LogOffset(268_435_456)), "00000000000268435456");
-    assert_eq!(parse_run_file_name("00000000000268435456"), Some(LogOffset(268_435_456)));
-    for name in ["bases", "", "0000000000026843545", "+0000000000268435456", "99999999999999999999"]
-    {
-        assert_eq!(parse_run_file_name(name), None, "{name}");
-    }
 }
 
 #[test]

@@ -102,9 +102,6 @@ fn written_entries_take_one_read_and_the_next_ones_none() {
     out.clear();
     assert_eq!(index.find(slot, QueueOffset(4090), 32, &mut out), Found::Here);
     assert_eq!(offsets(&out), [4090, 4091, 4092, 4093, 4094, 4095]);
-    let mut ahead = Vec::new();
-    index.cold_ahead(slot, QueueOffset(4090), 8, &mut ahead);
-    assert_eq!(ahead.iter().map(|range| range.first.0).collect::<Vec<_>>(), [4096]);
     out.clear();
     assert_eq!(index.find(slot, QueueOffset(5000), 32, &mut out), Found::Here);
     assert_eq!(out.len(), 10, "the tail never needs a file");

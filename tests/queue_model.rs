@@ -269,12 +269,7 @@ impl World {
         let mut out = Vec::new();
         let found = loop {
             match self.index.find(slot, QueueOffset(offset), max, &mut out) {
-                Found::Cold(range) => {
-                    let mut ahead = Vec::new();
-                    self.index.cold_ahead(slot, QueueOffset(offset), 3, &mut ahead);
-                    assert_eq!(ahead[0], range);
-                    ahead.iter().for_each(|range| self.read_cold(range));
-                }
+                Found::Cold(range) => self.read_cold(&range),
                 found => break found,
             }
         };

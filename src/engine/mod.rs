@@ -13,4 +13,4 @@ pub use data_thread::{DataThread, Timing};
 pub use index_work::IndexTask;
 pub use log_source::LogSource;
 pub use mail::{Courier, Letter, Mail, Outbox, mailbox};
-pub use seat::{Seat, SeatFiles};
+pub use seat::Seat;

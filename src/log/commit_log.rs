@@ -368,12 +368,6 @@ impl CommitLog {
         self.last_store_ms
     }
 
-    /// Operations that the engine has not yet completed.
-    pub fn ops_in_flight(&self) -> usize {
-        let last = matches!(self.stop, Stop::ZeroBlock(_) | Stop::LastSync(_));
-        self.groups.writes_in_flight() + usize::from(self.flush.is_syncing()) + usize::from(last)
-    }
-
     /// Segments prepared beyond the current one.
     pub fn segments_ready_ahead(&self) -> usize {
         self.ready.ready_ahead()

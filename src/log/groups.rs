@@ -112,11 +112,6 @@ impl Groups {
         let plain = self.queue.iter().filter(|waiting| !waiting.group.durable);
         plain.filter_map(|waiting| waiting.issued_us).min()
     }
-
-    /// Writes under way.
-    pub fn writes_in_flight(&self) -> usize {
-        self.writes.len()
-    }
 }
 
 /// What a write's end means: nothing but its whole length is success.

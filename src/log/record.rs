@@ -36,7 +36,6 @@ pub mod sys_flag {
     /// The transaction type; `ROLLBACK` in it keeps a record out of every index.
     pub const TRANSACTION_TYPE: i32 = 0xC;
     pub const PREPARED: i32 = 0x4;
-    pub const COMMIT: i32 = 0x8;
     pub const ROLLBACK: i32 = 0xC;
     pub const BORN_HOST_V6: i32 = 0x10;
     pub const STORE_HOST_V6: i32 = 0x20;

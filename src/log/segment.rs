@@ -73,17 +73,6 @@ impl Geometry {
     }
 }
 
-/// The file name of the segment at `base`: twenty digits, as Apache names it.
-pub fn file_name(base: LogOffset) -> String {
-    format!("{:020}", base.0)
-}
-
-/// The base of a segment by its file name; `None` for any other file.
-pub fn parse_file_name(name: &str) -> Option<LogOffset> {
-    let digits = name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| name.parse().ok().map(LogOffset)).flatten()
-}
-
 /// Which segments may be written: the current one and those prepared ahead of it.
 #[derive(Debug)]
 pub struct ReadySegments {

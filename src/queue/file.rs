@@ -3,7 +3,6 @@
 use std::io;
 
 use super::IndexError;
-use crate::base::LogOffset;
 use crate::base::checksum::chained_crc;
 
 /// A file as helpers read it. The engine gives real ones, the simulator its own.
@@ -25,17 +24,6 @@ impl ReadAt for [u8] {
     fn file_bytes(&self) -> io::Result<u64> {
         Ok(self.len() as u64)
     }
-}
-
-/// The name of the file of the run that starts at `start`.
-pub fn run_file_name(start: LogOffset) -> String {
-    format!("{:020}", start.0)
-}
-
-/// Which run's file this is; `None` for files of another kind.
-pub fn parse_run_file_name(name: &str) -> Option<LogOffset> {
-    let digits = name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit());
-    if digits { name.parse().ok().map(LogOffset) } else { None }
 }
 
 /// The name of the table of bases, beside the runs.

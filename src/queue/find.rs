@@ -75,32 +75,6 @@ impl QueueIndex {
         if out.len() > begin { Found::Here } else { Found::Hole { next: queue.visible } }
     }
 
-    /// The ranges that a reader at `offset` needs next and the shard does not have, up
-    /// to `max_ranges`: a queue with few messages per run has many small ranges, and a
-    /// helper reads several of them in one go.
-    pub fn cold_ahead(
-        &mut self,
-        slot: QueueSlot,
-        offset: QueueOffset,
-        max_ranges: usize,
-        out: &mut Vec<ColdRange>,
-    ) {
-        let queue = self.slots.get(slot);
-        let extents = queue.extents(self.runs.live);
-        let end = out.len() + max_ranges;
-        for extent in &extents[first_at(extents, offset)..] {
-            let Place::File(directory) = self.runs.place(extent.run) else { break };
-            if out.len() == end {
-                break;
-            }
-            let passed = extent.first + u64::from(directory.count(extent.number)) <= offset;
-            let position = directory.position(extent.number);
-            if !passed && self.cold.get(directory.start, position).is_none() {
-                out.push(cold_range(directory, queue.key, extent));
-            }
-        }
-    }
-
     /// Keeps a block that a helper has read, for the reader that asks again and those
     /// after it. Bounded: older blocks go.
     pub fn insert_cold(&mut self, block: ColdBlock) {

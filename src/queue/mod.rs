@@ -36,7 +36,7 @@ mod slots;
 pub use bases::Bases;
 pub use cold::{ColdBlock, ColdRange, read_cold};
 pub use error::{IndexError, RecoveryError};
-pub use file::{ReadAt, bases_file_name, parse_run_file_name, run_file_name};
+pub use file::{ReadAt, bases_file_name};
 pub use find::Found;
 pub use format::Directory;
 pub use index::{Memory, QueueIndex};

@@ -94,11 +94,6 @@ impl ReceiveBuffers {
         self.filled.len()
     }
 
-    /// Buffers that are with the caller.
-    pub fn lent(&self) -> usize {
-        self.filled.len() - self.offered
-    }
-
     /// Never gives the memory back, since the kernel might still use it.
     pub fn leak(&mut self) {
         self.memory.leak();

@@ -180,11 +180,6 @@ impl Ring {
         self.buffers.count()
     }
 
-    /// Receive buffers that are now with the caller.
-    pub fn buffers_lent(&self) -> usize {
-        self.buffers.lent()
-    }
-
     /// Operations in flight, the doorbell's own among them.
     pub fn operations_in_flight(&self) -> usize {
         self.in_flight.len()

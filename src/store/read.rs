@@ -273,7 +273,6 @@ impl Store {
         match self.check_cold(arena, at, size) {
             Err(load) => Place::Load(load),
             Ok(Err(error)) => {
-                self.damaged += 1;
                 tracing::error!(%error, "a stored record is damaged; it is passed over");
                 Place::Damaged
             }

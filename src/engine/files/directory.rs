@@ -58,11 +58,6 @@ impl DataDirectory {
         &self.identity
     }
 
-    /// Whether segments are written with `O_DIRECT`.
-    pub fn is_direct(&self) -> bool {
-        self.direct
-    }
-
     pub fn metadata_path(&self) -> PathBuf {
         self.path.join("metadata.redb")
     }

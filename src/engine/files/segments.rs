@@ -46,11 +46,6 @@ impl SegmentFile {
         self.start
     }
 
-    /// Whether reads and writes must be aligned to blocks, in memory too.
-    pub fn is_direct(&self) -> bool {
-        self.direct
-    }
-
     /// The file alone; it keeps the lock.
     pub fn into_file(self) -> File {
         self.file
@@ -84,10 +79,6 @@ impl SegmentFiles {
 
     pub fn segment_bytes(&self) -> u64 {
         self.segment_bytes
-    }
-
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 
     pub fn path(&self, start: LogOffset) -> PathBuf {
@@ -313,5 +304,21 @@ impl Aligned {
 
     fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.memory[self.start..self.start + self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_named_by_twenty_digits_and_nothing_else_is_one() {
+        let offset = |name: &str| offset_of(&Path::new("log").join(name));
+        assert_eq!(offset("00000000001073741824"), Some(LogOffset(1 << 30)));
+        for other in
+            ["1073741824", "0000000000107374182x", "99999999999999999999", "+0000000001073741824"]
+        {
+            assert_eq!(offset(other), None, "{other}");
+        }
     }
 }
