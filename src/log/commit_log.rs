@@ -12,23 +12,26 @@
 //! it asks [`CommitLog::reclaim_edge`], lowers the answer to its lowest pin and calls
 //! `ring.reclaim`. This room never does.
 
+mod closing;
+mod stopping;
+
 use crate::base::checksum::chained_crc;
 use crate::base::limits::BLOCK_BYTES;
 use crate::base::memory::LogRing;
 use crate::base::{LogOffset, Now};
 
 use super::flush::Flush;
-use super::footer::{ChainEnd, Footer};
-use super::groups::{Group, Groups, check_write};
+use super::footer::ChainEnd;
+use super::groups::{Groups, check_write};
 use super::intent::{Appended, Cause, Failure, LogIntent, LogStats, NoRoom, OpId};
 use super::policy::{
-    AckLevel, FlushMethod, GROUP_AGE_MAX_US, GROUP_AGE_SOME_US, GROUP_BYTES_ENOUGH,
-    GROUP_BYTES_ENOUGH_BEHIND, GROUP_BYTES_MAX, GROUP_BYTES_SOME, GROUPS_IN_FLIGHT_FLUSHED_MAX,
-    GROUPS_IN_FLIGHT_MAX, UNFLUSHED_BYTES_MAX, batch_share, unwritten_max,
+    AckLevel, FlushMethod, GROUP_BYTES_MAX, UNFLUSHED_BYTES_MAX, batch_share, unwritten_max,
 };
-use super::record::{NewRecord, Placement, blank_record};
+use super::record::{NewRecord, Placement};
 use super::segment::{Geometry, ReadySegments};
 use super::watermarks::Watermarks;
+use closing::RunningGroup;
+use stopping::Stop;
 
 /// The CommitLog of one shard.
 #[derive(Debug)]
@@ -67,51 +70,11 @@ pub struct LogStart {
     pub ready_end: LogOffset,
 }
 
-/// The group that takes appends.
-#[derive(Debug)]
-struct RunningGroup {
-    /// Where it begins, and what it goes on from.
-    from: ChainEnd,
-    /// CRC of its records below the appended edge, seeded.
-    crc: u32,
-    /// When its first record came.
-    since_us: u64,
-    /// The highest level that somebody waits for.
-    demand: AckLevel,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Batch {
     head: LogOffset,
     end: LogOffset,
     store_ms: i64,
-}
-
-/// The way to a clean stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
-    No,
-    /// The last group is being closed and written.
-    Draining,
-    /// The zero block behind the log's end is being written.
-    ZeroBlock(OpId),
-    /// All is being flushed.
-    Flushing,
-    /// The segment with the zero block is being flushed.
-    LastSync(OpId),
-    Done,
-}
-
-/// Where a batch would go.
-struct Way {
-    /// The running group closes first.
-    close: bool,
-    /// … as the last of its segment.
-    leave_segment: bool,
-    /// Where the batch begins.
-    at: LogOffset,
-    /// Where its group could be closed, at the latest.
-    group_end: LogOffset,
 }
 
 impl CommitLog {
@@ -328,21 +291,6 @@ impl CommitLog {
         self.ready.on_unavailable(base, now.mono_us);
     }
 
-    // ----- Stopping ----------------------------------------------------------------
-
-    /// Begins a clean stop: the last group is closed, a zero block written behind it, so
-    /// that Apache's own store stops there in a recycled segment too, and all flushed.
-    pub fn close(&mut self) {
-        if self.stop == Stop::No {
-            self.stop = Stop::Draining;
-        }
-    }
-
-    /// Whether the stop that `close` began is complete.
-    pub fn is_closed(&self) -> bool {
-        self.stop == Stop::Done
-    }
-
     // ----- Asking ------------------------------------------------------------------
 
     pub fn watermarks(&self) -> Watermarks {
@@ -379,128 +327,6 @@ impl CommitLog {
 
     // ----- How it is done ----------------------------------------------------------
 
-    fn running_len(&self) -> u64 {
-        self.marks.appended() - self.running.from.at
-    }
-
-    /// Where a batch of `total` bytes goes: into the running group, into a new one, or
-    /// into the next segment.
-    fn way_for(&self, total: u64) -> Way {
-        let mut way = Way {
-            close: false,
-            leave_segment: false,
-            at: self.marks.appended(),
-            group_end: LogOffset(0),
-        };
-        let start = self.running.from.at;
-        let grows_too_long = self.geometry.footer_end(way.at + total) - start > GROUP_BYTES_MAX;
-        if self.running_len() > 0 && grows_too_long {
-            way.close = true;
-            way.at = self.end_of_closed(false).1;
-        }
-        if !self.geometry.fits(way.at, way.at + total) {
-            way.close = true;
-            way.leave_segment = true;
-            way.at = self.geometry.end(start);
-        }
-        let end = self.geometry.footer_end(way.at + total);
-        let last = self.geometry.must_be_last(way.at, end);
-        way.group_end = if last { self.geometry.end(way.at) } else { end };
-        way
-    }
-
-    /// Where the running group's footer would end and the next group begin.
-    fn end_of_closed(&self, leave_segment: bool) -> (LogOffset, LogOffset) {
-        let end = self.geometry.footer_end(self.marks.appended());
-        let start = self.running.from.at;
-        match leave_segment || self.geometry.must_be_last(start, end) {
-            true => (end, self.geometry.end(start)),
-            false => (end, end),
-        }
-    }
-
-    /// Writes footer and blank record into the ring and hands the group over to be
-    /// written. The published edge moves before any of it can reach the disk, so that a
-    /// start never finds more on disk than the edge covers.
-    fn close_group(&mut self, leave_segment: bool, ring: &mut dyn LogRing) {
-        let records_end = self.marks.appended();
-        let start = self.running.from.at;
-        let (footer_end, next) = self.end_of_closed(leave_segment);
-        let mut footer = Footer {
-            start,
-            records_end,
-            end: footer_end,
-            sequence: self.running.from.sequence + 1,
-            life: self.life,
-            flushed: self.marks.flushed(),
-            store_ms: self.last_store_ms,
-            seed: self.running.from.crc,
-            crc: 0,
-            last_of_segment: next != footer_end,
-        };
-        footer.crc = footer.group_crc(self.running.crc);
-        footer.encode(ring.writable(records_end, footer.len()));
-        let mut write_end = footer_end;
-        if footer.last_of_segment {
-            write_end = footer_end + BLOCK_BYTES;
-            let block = ring.writable(footer_end, BLOCK_BYTES as usize);
-            block.fill(0);
-            let blank = blank_record((next - footer_end) as u32);
-            block[..blank.len()].copy_from_slice(&blank);
-        }
-        ring.seal(next);
-        self.marks.advance_appended(next);
-        ring.publish(next);
-
-        let chain = ChainEnd::behind(&footer, next);
-        let flushed = self.running.demand == AckLevel::Flushed;
-        let durable = flushed && self.flush.method == FlushMethod::Dsync;
-        if flushed {
-            self.flush.want(next);
-        }
-        self.flush.groups_since_sync += 1;
-        self.groups.push(Group { start, write_end, chain, durable });
-        self.running = RunningGroup::new(chain);
-        self.stats.groups += 1;
-    }
-
-    /// Whether the groups in flight leave room for one more.
-    fn may_close(&self) -> bool {
-        if self.running.demand < AckLevel::Flushed {
-            return self.groups.len() < GROUPS_IN_FLIGHT_MAX;
-        }
-        // While an fdatasync runs, one group at most is made ready for the next.
-        let gathered = self.flush.method == FlushMethod::Fdatasync
-            && self.flush.is_syncing()
-            && self.flush.groups_since_sync > 0;
-        self.groups.len() < GROUPS_IN_FLIGHT_FLUSHED_MAX && !gathered
-    }
-
-    /// When the running group is to close; it holds something.
-    fn close_at_us(&self) -> u64 {
-        let len = self.running_len();
-        let age = match self.running.demand {
-            AckLevel::Written | AckLevel::Flushed => 0,
-            AckLevel::Appended if len >= self.enough() => 0,
-            AckLevel::Appended if len >= GROUP_BYTES_SOME => GROUP_AGE_SOME_US,
-            AckLevel::Appended => GROUP_AGE_MAX_US,
-        };
-        self.running.since_us + age
-    }
-
-    /// What a group shall hold that nobody waits for: one full write while others are
-    /// under way, since each costs an interrupt; less where the disk would idle.
-    fn enough(&self) -> u64 {
-        if self.groups.is_empty() { GROUP_BYTES_ENOUGH } else { GROUP_BYTES_ENOUGH_BEHIND }
-    }
-
-    fn close_is_due(&self, now: Now) -> bool {
-        if self.running_len() == 0 {
-            return false;
-        }
-        self.stop != Stop::No || (self.may_close() && now.mono_us >= self.close_at_us())
-    }
-
     fn issue_writes(&mut self, now: Now, out: &mut Vec<LogIntent>) {
         let limit = self.marks.flushed() + UNFLUSHED_BYTES_MAX;
         loop {
@@ -528,38 +354,6 @@ impl CommitLog {
         }
     }
 
-    fn go_on_stopping(&mut self, ring: &mut dyn LogRing, out: &mut Vec<LogIntent>) {
-        let end = self.marks.appended();
-        self.flush.want(end);
-        match self.stop {
-            Stop::Draining if self.groups.is_empty() && !self.ready.is_ready(end) => {
-                // No segment is there that could hold a stale record behind the end.
-                let flushed = self.marks.flushed() == end;
-                self.stop = if flushed { Stop::Done } else { Stop::Flushing };
-            }
-            Stop::Draining if self.groups.is_empty() => {
-                if end + BLOCK_BYTES > ring.reclaimed() + self.ring_bytes {
-                    return; // The store reclaims what is written by now.
-                }
-                ring.writable(end, BLOCK_BYTES as usize).fill(0);
-                ring.seal(end + BLOCK_BYTES);
-                let op = self.take_op();
-                self.stop = Stop::ZeroBlock(op);
-                let len = BLOCK_BYTES as u32;
-                out.push(LogIntent::Write { op, at: end, len, durable: false });
-            }
-            Stop::Flushing if self.marks.flushed() == end && !self.ready.is_ready(end) => {
-                self.stop = Stop::Done;
-            }
-            Stop::Flushing if self.marks.flushed() == end => {
-                let op = self.take_op();
-                self.stop = Stop::LastSync(op);
-                out.push(LogIntent::Sync { op, segment: self.geometry.base(end) });
-            }
-            _ => {}
-        }
-    }
-
     fn take_op(&mut self) -> OpId {
         let op = OpId(self.next_op);
         self.next_op += 1;
@@ -569,11 +363,5 @@ impl CommitLog {
     fn fail(&mut self, failure: Failure) {
         // The first one counts: what follows is mostly its echo.
         self.failure.get_or_insert(failure);
-    }
-}
-
-impl RunningGroup {
-    fn new(from: ChainEnd) -> Self {
-        Self { from, crc: from.crc, since_us: 0, demand: AckLevel::Appended }
     }
 }
