@@ -1,5 +1,6 @@
 //! `ringmq serve`: from a checked configuration to threads that run, and back.
 
+mod arena;
 mod boot;
 mod echo;
 mod node;
@@ -31,7 +32,8 @@ use crate::log::retention::{DiskUse, RetentionConfig};
 use crate::log::run_mark::{BootId, RunMark};
 use crate::log::{ChainEnd, FlushMethod};
 use crate::reactor::{ArenaPlace, Ring, RingConfig, raise_locked_memory, raise_open_files};
-use boot::{Keeper, ShardPlan, boot, remove_arena};
+use arena::remove_arena;
+use boot::{Keeper, ShardPlan, boot};
 pub use echo::echo;
 use node::Notice;
 pub use run::run;
