@@ -23,3 +23,5 @@ mod peer;
 mod sends;
 #[path = "hostile/start.rs"]
 mod start;
+#[path = "hostile/stop.rs"]
+mod stop;

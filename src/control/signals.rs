@@ -1,13 +1,18 @@
 //! SIGTERM and SIGINT as a value that can be awaited.
 
+use std::time::{Duration, Instant};
 use std::{io, process, thread};
 
 use nix::sys::signal::{SigSet, Signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-/// Watches for the signals that ask a process to end. The first asks; a second one
-/// ends the process at once.
+/// A signal that comes so soon after the first is the same wish, told twice: `timeout`
+/// signals its child and then the child's group, a terminal its group and the shell.
+const SAME_WISH: Duration = Duration::from_millis(250);
+
+/// Watches for the signals that ask a process to end. The first asks; a later one ends
+/// the process at once.
 pub struct Signals {
     stop: watch::Receiver<bool>,
 }
@@ -23,9 +28,13 @@ impl Signals {
         let (asked, stop) = watch::channel(false);
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             let Ok(signal) = signals.wait() else { return };
+            let first = Instant::now();
             info!("{signal}: stopping; the same again ends at once");
             asked.send_replace(true);
-            if let Ok(signal) = signals.wait() {
+            while let Ok(signal) = signals.wait() {
+                if first.elapsed() < SAME_WISH {
+                    continue;
+                }
                 warn!("{signal} again: ending at once");
                 process::exit(130);
             }

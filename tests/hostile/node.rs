@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -161,14 +161,29 @@ impl Node<'_> {
 
     /// Asks it to stop. Returns its exit code.
     pub fn terminate(&mut self) -> Option<i32> {
-        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
+        self.signal(Signal::SIGTERM);
         self.child.wait().unwrap().code()
     }
 
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// How the process has ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// A clean stop, which must succeed and leave nothing in memory.
-    pub fn stop(mut self) {
-        let code = self.terminate();
-        assert_eq!(code, Some(0), "{}", self.place.log_of_node());
+    pub fn stop(self) {
+        self.signal(Signal::SIGTERM);
+        self.expect_clean_end();
+    }
+
+    /// Waits for an end that was asked for.
+    pub fn expect_clean_end(mut self) {
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "{}", self.place.log_of_node());
         let left = self.place.arenas().into_iter().find(|arena| arena.exists());
         assert_eq!(left, None, "the arena goes with a clean stop");
     }
