@@ -42,6 +42,12 @@ pub const ARENA_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// request of that connection is taken.
 pub const BACKLOG_BYTES_MAX: usize = 1024 * 1024;
 
+/// Replies that lie in the log ring where its head needs room are copied, so that a slow
+/// peer keeps its connection: so many bytes of one connection, and of all connections of
+/// a shard together, until they are sent. Beyond either the connection is closed.
+pub const COPIED_BYTES_OF_CONNECTION_MAX: usize = 8 * 1024 * 1024;
+pub const COPIED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// Frames that are still arriving, over all connections of a shard; a connection that
 /// would exceed it is closed.
 pub const CARRY_BYTES_MAX: usize = 256 * 1024 * 1024;

@@ -167,6 +167,11 @@ impl<O: Outbox> DataThread<O> {
                     self.event(at, Event::Sent { conn, outgoing, whole }, now);
                 }
             }
+            Completion::Copied { token, outgoing } => {
+                if let Some((at, conn)) = self.connection(token) {
+                    self.event(at, Event::Copied { conn, outgoing }, now);
+                }
+            }
             Completion::Closed { token } => {
                 let (at, key) = untoken(token);
                 let wired = self.seats[at].sockets.remove(key);
@@ -333,6 +338,11 @@ impl<O: Outbox> DataThread<O> {
                         outgoing,
                         token(Kind::Connection, at, key),
                     );
+                }
+                Intent::CopySend { conn } => {
+                    if let Some(socket) = &seat.sockets[seat.by_conn[&conn]].socket {
+                        self.ring.copy_send(socket);
+                    }
                 }
                 Intent::Pause { conn } => {
                     let wired = &mut seat.sockets[seat.by_conn[&conn]];

@@ -20,10 +20,21 @@ pub struct Connection {
     pub(super) sending: bool,
     /// … and keeps the ring from here on.
     pub(super) sending_from: Option<LogOffset>,
+    /// Bytes of that send, and
+    pub(super) sending_len: usize,
+    /// … of both it and `filling` those that were copied out of the ring.
+    pub(super) copied: Copied,
     pub(super) reading: Reading,
     pub(super) listed: bool,
     pub(super) closing: bool,
     pub(super) last_active_us: u64,
+}
+
+/// Bytes that were copied so that the log's head can go on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Copied {
+    pub filling: usize,
+    pub sending: usize,
 }
 
 /// Whether bytes of the peer are taken.
@@ -45,6 +56,8 @@ impl Connection {
             filling: Outgoing::default(),
             sending: false,
             sending_from: None,
+            sending_len: 0,
+            copied: Copied::default(),
             reading: Reading::On,
             listed: false,
             closing: false,

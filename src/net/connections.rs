@@ -6,7 +6,8 @@ use slab::Slab;
 
 use super::connection::{Connection, Reading};
 use crate::base::limits::{
-    CARRY_BYTES_MAX, CONNECTION_IDLE_US, KEPT_OUTGOING_BYTES_MAX, SPARE_BUFFERS_MAX,
+    CARRY_BYTES_MAX, CONNECTION_IDLE_US, COPIED_BYTES_MAX, COPIED_BYTES_OF_CONNECTION_MAX,
+    KEPT_OUTGOING_BYTES_MAX, SPARE_BUFFERS_MAX,
 };
 use crate::base::memory::LogRing;
 use crate::base::outgoing::{Outgoing, Piece};
@@ -24,6 +25,17 @@ pub struct Connections {
     spare_carries: Vec<Vec<u8>>,
     /// Bytes in all carries; one budget for the shard.
     carried: usize,
+    /// Bytes of replies that were copied out of the log ring and are not sent yet.
+    copied: usize,
+}
+
+/// A connection that keeps the log's head from going on.
+#[derive(Debug)]
+pub enum Stuck {
+    /// Its send is with the kernel: what is unsent is to be copied.
+    WithKernel(ConnId),
+    /// More may not be copied; the bound's name and value.
+    BeyondBound(ConnId, String),
 }
 
 /// One gather send that is due.
@@ -175,25 +187,23 @@ impl Connections {
             let next = self.spare_outgoing.pop().unwrap_or_default();
             let outgoing = std::mem::replace(&mut slot.filling, next);
             slot.sending_from = lowest_log_piece(&outgoing);
+            slot.sending_len = outgoing.len();
+            slot.copied.sending = std::mem::take(&mut slot.copied.filling);
             send(Departure { conn, outgoing });
         }
     }
 
     /// A send has ended; its memory comes back. What gathered meanwhile leaves at the
     /// end of this turn.
-    pub fn on_sent(&mut self, conn: ConnId, mut outgoing: Outgoing, now_us: u64) {
-        outgoing.clear();
-        if self.spare_outgoing.len() < SPARE_BUFFERS_MAX
-            && outgoing.bytes.capacity() <= KEPT_OUTGOING_BYTES_MAX
-        {
-            self.spare_outgoing.push(outgoing);
-        }
+    pub fn on_sent(&mut self, conn: ConnId, outgoing: Outgoing, now_us: u64) {
+        self.keep_outgoing(outgoing);
         let Some(slot) = self.slots.get_mut(conn.index as usize) else { return };
         if slot.generation != conn.generation {
             return;
         }
         slot.sending = false;
         slot.sending_from = None;
+        self.copied -= std::mem::take(&mut slot.copied.sending);
         slot.last_active_us = now_us;
         if !slot.filling.is_empty() && !slot.listed {
             slot.listed = true;
@@ -206,25 +216,62 @@ impl Connections {
     pub fn start_closing(&mut self, conn: ConnId) -> Option<Outgoing> {
         let slot = self.get_mut(conn).filter(|slot| !slot.closing)?;
         slot.closing = true;
-        Some(std::mem::take(&mut slot.filling))
+        let unsent = std::mem::take(&mut slot.filling);
+        let copied = std::mem::take(&mut slot.copied.filling);
+        self.copied -= copied;
+        Some(unsent)
     }
 
     /// Copies ring pieces below `edge` that wait to be sent, and gives their pins back.
-    /// Returns the connections that have such pieces with the kernel.
+    /// Returns the connections with such pieces that this has not helped.
     pub fn copy_pieces_below(
         &mut self,
         edge: LogOffset,
         ring: &dyn LogRing,
         mut unpin: impl FnMut(&[Piece]),
-    ) -> Vec<ConnId> {
+    ) -> Vec<Stuck> {
         let mut stuck = Vec::new();
         for (index, slot) in &mut self.slots {
+            if slot.closing {
+                continue;
+            }
+            let filling = bytes_below(&slot.filling, edge);
+            let with_kernel = slot.sending_from.is_some_and(|from| from < edge);
+            let sending = if with_kernel { slot.sending_len } else { 0 };
+            if filling + sending == 0 {
+                continue;
+            }
+            let conn = ConnId { index: index as u32, generation: slot.generation };
+            let own = slot.copied.filling + slot.copied.sending;
+            if let Some(bound) = bound_reached(own, self.copied, filling + sending) {
+                stuck.push(Stuck::BeyondBound(conn, bound));
+                continue;
+            }
+            self.copied += filling + sending;
+            slot.copied.filling += filling;
             copy_below(&mut slot.filling, edge, ring, &mut unpin);
-            if slot.sending_from.is_some_and(|from| from < edge) && !slot.closing {
-                stuck.push(ConnId { index: index as u32, generation: slot.generation });
+            if with_kernel {
+                slot.copied.sending += sending;
+                slot.sending_from = None;
+                stuck.push(Stuck::WithKernel(conn));
             }
         }
         stuck
+    }
+
+    /// A send goes on from a copy; its own memory comes back.
+    pub fn on_copied(&mut self, conn: ConnId, outgoing: Outgoing) {
+        debug_assert!(self.get(conn).is_none_or(|slot| slot.sending));
+        self.keep_outgoing(outgoing);
+    }
+
+    fn keep_outgoing(&mut self, mut outgoing: Outgoing) {
+        outgoing.clear();
+        if self.spare_outgoing.len() < SPARE_BUFFERS_MAX
+            && outgoing.bytes.capacity() <= KEPT_OUTGOING_BYTES_MAX
+        {
+            self.spare_outgoing.push(outgoing);
+        }
     }
 
     pub fn remove(&mut self, conn: ConnId) {
@@ -233,6 +280,7 @@ impl Connections {
         }
         let slot = self.slots.remove(conn.index as usize);
         self.carried -= slot.carry.len();
+        self.copied -= slot.copied.filling + slot.copied.sending;
         self.recycle(slot.carry);
     }
 
@@ -247,12 +295,6 @@ impl Connections {
 
     pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection)> {
         self.slots.iter().map(|(index, slot)| {
-            (ConnId { index: index as u32, generation: slot.generation }, slot)
-        })
-    }
-
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (ConnId, &mut Connection)> {
-        self.slots.iter_mut().map(|(index, slot)| {
             (ConnId { index: index as u32, generation: slot.generation }, slot)
         })
     }
@@ -274,6 +316,25 @@ fn copy_below(
         let start = outgoing.bytes.len() as u32;
         outgoing.bytes.extend_from_slice(ring.readable(at, len as usize));
         *piece = Piece::Own { start, len };
+    }
+}
+
+fn bytes_below(outgoing: &Outgoing, edge: LogOffset) -> usize {
+    let below = outgoing.pieces.iter().map(|piece| match *piece {
+        Piece::Log { at, len } if at < edge => len as usize,
+        _ => 0,
+    });
+    below.sum()
+}
+
+/// Which bound copying `more` bytes would break.
+fn bound_reached(own: usize, all: usize, more: usize) -> Option<String> {
+    if own + more > COPIED_BYTES_OF_CONNECTION_MAX {
+        Some(format!("COPIED_BYTES_OF_CONNECTION_MAX ({COPIED_BYTES_OF_CONNECTION_MAX})"))
+    } else if all + more > COPIED_BYTES_MAX {
+        Some(format!("COPIED_BYTES_MAX ({COPIED_BYTES_MAX})"))
+    } else {
+        None
     }
 }
 

@@ -5,4 +5,4 @@ mod connection;
 mod connections;
 
 pub use connection::{Connection, Reading};
-pub use connections::{Broken, Connections, Departure};
+pub use connections::{Broken, Connections, Departure, Stuck};

@@ -38,6 +38,12 @@ pub enum Completion {
         outgoing: Outgoing,
         result: io::Result<()>,
     },
+    /// What was unsent was copied, as `copy_send` asked, and the send goes on from the
+    /// copy: its own memory is back. `Sent` follows, with nothing to give.
+    Copied {
+        token: u64,
+        outgoing: Outgoing,
+    },
     Wrote {
         token: u64,
         result: Result<(), DiskError>,
@@ -112,6 +118,7 @@ impl fmt::Debug for Completion {
             }
             Self::ReceiveEnded { token, end } => write!(f, "ReceiveEnded({token}, {end:?})"),
             Self::Sent { token, result, .. } => write!(f, "Sent({token}, {result:?})"),
+            Self::Copied { token, .. } => write!(f, "Copied({token})"),
             Self::Wrote { token, result } => write!(f, "Wrote({token}, {result:?})"),
             Self::Read { token, slot, result } => {
                 write!(f, "Read({token}, slot {}, {result:?})", slot.0)

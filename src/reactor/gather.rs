@@ -2,7 +2,6 @@
 
 use super::arena::memory::{Memory, Range};
 use super::lent::Lent;
-use crate::base::LogOffset;
 use crate::base::outgoing::{Outgoing, Piece};
 use io_uring::{opcode, squeue, types};
 use std::os::fd::RawFd;
@@ -33,6 +32,8 @@ pub(super) struct Gather {
 pub(super) enum Progress {
     Done,
     More,
+    /// More, from a copy: what had been taken over is free.
+    Copied(Outgoing),
 }
 
 impl Gather {
@@ -72,7 +73,7 @@ impl Gather {
         self.arena = Some(arena.clone());
     }
 
-    /// Gives back what was taken over.
+    /// Gives back what was taken over, unless a copy has taken its place.
     pub fn end(&mut self) -> Outgoing {
         self.return_ranges();
         self.copy = None;
@@ -114,25 +115,13 @@ impl Gather {
         if self.piece == self.outgoing.pieces.len() {
             return Progress::Done;
         }
-        if self.copy_wanted {
-            self.copy_rest();
-        }
-        Progress::More
+        if self.copy_wanted { Progress::Copied(self.copy_rest()) } else { Progress::More }
     }
 
-    /// Whether unsent bytes of this send lie below `end` in `arena`'s log.
-    pub fn pins_below(&self, arena: &Rc<Memory>, end: LogOffset) -> bool {
-        self.copy.is_none()
-            && !self.copy_wanted
-            && self.arena.as_ref().is_some_and(|own| Rc::ptr_eq(own, arena))
-            && self.outgoing.pieces[self.piece..]
-                .iter()
-                .any(|piece| matches!(piece, Piece::Log { at, .. } if *at < end))
-    }
-
-    /// Asks for the rest to be copied once the call under way has ended.
-    pub fn want_copy(&mut self) {
-        self.copy_wanted = true;
+    /// Asks for the rest to be copied once the call under way has ended. False if that
+    /// has been asked for.
+    pub fn want_copy(&mut self) -> bool {
+        self.copy.is_none() && !std::mem::replace(&mut self.copy_wanted, true)
     }
 
     pub fn copy_is_wanted(&self) -> bool {
@@ -165,8 +154,9 @@ impl Gather {
         false
     }
 
-    fn copy_rest(&mut self) {
-        let mut copy = Vec::new();
+    fn copy_rest(&mut self) -> Outgoing {
+        let left: usize = self.outgoing.pieces[self.piece..].iter().map(|p| p.len() as usize).sum();
+        let mut copy = Vec::with_capacity(left - self.piece_sent);
         let mut skip = self.piece_sent;
         for piece in &self.outgoing.pieces[self.piece..] {
             let range = range_of(piece, &self.outgoing.bytes, self.arena.as_deref());
@@ -177,6 +167,7 @@ impl Gather {
         }
         self.return_ranges();
         (self.copy, self.copy_wanted, self.piece_sent) = (Some(copy), false, 0);
+        std::mem::take(&mut self.outgoing)
     }
 
     fn return_ranges(&mut self) {

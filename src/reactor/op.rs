@@ -64,12 +64,6 @@ impl InFlight {
         op
     }
 
-    pub fn iter(&mut self) -> impl Iterator<Item = (u64, &mut Op)> {
-        self.ops
-            .iter_mut()
-            .map(|(key, (generation, op))| (u64::from(*generation) << 32 | key as u64, op))
-    }
-
     pub fn len(&self) -> usize {
         self.ops.len()
     }

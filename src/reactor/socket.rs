@@ -74,7 +74,8 @@ pub struct Socket {
 pub(super) struct SocketState {
     fd: OwnedFd,
     pub receive: Cell<Receive>,
-    pub sending: Cell<bool>,
+    /// The user data of the send in flight.
+    pub sending: Cell<Option<u64>>,
     /// Operations whose last completion is still to come.
     pub in_flight: Cell<u32>,
     /// The token of `Ring::close`, once that was called.
@@ -122,7 +123,7 @@ impl From<OwnedFd> for Socket {
         let state = SocketState {
             fd,
             receive: Cell::new(Receive::Idle),
-            sending: Cell::new(false),
+            sending: Cell::new(None),
             in_flight: Cell::new(0),
             closing: Cell::new(None),
         };

@@ -6,7 +6,6 @@ use super::gather::{Gather, Progress};
 use super::op::Op;
 use super::ring::{ArenaId, Ring};
 use super::socket::{Listener, Receive, Socket, SocketState};
-use crate::base::LogOffset;
 use crate::base::memory::BufferId;
 use crate::base::outgoing::Outgoing;
 use io_uring::{cqueue, opcode, types};
@@ -197,16 +196,16 @@ impl Ring {
     /// send at a time per socket. Lent pieces are of `arena`.
     pub fn send(&mut self, socket: &Socket, arena: ArenaId, outgoing: Outgoing, token: u64) {
         let state = socket.state.clone();
-        assert!(!state.sending.replace(true), "the socket is sending already");
+        assert!(state.sending.get().is_none(), "the socket is sending already");
         let bytes = outgoing.len();
         if bytes == 0 {
-            state.sending.set(false);
             return self.ready.push(Completion::Sent { token, outgoing, result: Ok(()) });
         }
         let mut gather = self.gathers.pop().unwrap_or_else(Gather::new);
         gather.begin(outgoing, &self.arenas[arena.0 as usize].memory);
         state.in_flight.set(state.in_flight.get() + 1);
-        let user_data = self.in_flight.insert(Op::Send { socket: state, token, gather });
+        let user_data = self.in_flight.insert(Op::Send { socket: state.clone(), token, gather });
+        state.sending.set(Some(user_data));
         self.submit_send(user_data);
     }
 
@@ -220,7 +219,7 @@ impl Ring {
 
     pub(super) fn on_send(&mut self, user_data: u64, result: i32, out: &mut Vec<Completion>) {
         let draining = self.draining;
-        let Some(Op::Send { gather, socket, .. }) = self.in_flight.get(user_data) else {
+        let Some(Op::Send { gather, socket, token }) = self.in_flight.get(user_data) else {
             unreachable!("a send")
         };
         // Cancelled to copy the rest, or interrupted: goes on where it stopped.
@@ -233,12 +232,15 @@ impl Ring {
                 _ => Err(io::Error::from_raw_os_error(-moved)),
             })
         } else {
-            match gather.advance(moved as usize) {
-                Progress::Done => Some(Ok(())),
-                Progress::More if socket.is_closing() => {
-                    Some(Err(io::ErrorKind::ConnectionAborted.into()))
-                }
-                Progress::More => None,
+            let progress = gather.advance(moved as usize);
+            let done = matches!(progress, Progress::Done);
+            if let Progress::Copied(outgoing) = progress {
+                out.push(Completion::Copied { token: *token, outgoing });
+            }
+            match done {
+                true => Some(Ok(())),
+                false if socket.is_closing() => Some(Err(io::ErrorKind::ConnectionAborted.into())),
+                false => None,
             }
         };
         let Some(result) = finished else {
@@ -250,30 +252,23 @@ impl Ring {
         };
         let outgoing = gather.end();
         self.gathers.push(gather);
-        socket.sending.set(false);
+        socket.sending.set(None);
         out.push(Completion::Sent { token, outgoing, result });
         self.operation_ended(&socket, out);
     }
 
-    /// Frees the log of sends that hold unsent bytes below `end`: each is interrupted,
-    /// its rest copied, and goes on from the copy. Returns how many were; their bytes
-    /// are free in one of the next turns.
-    pub fn copy_sends_below(&mut self, arena: ArenaId, end: LogOffset) -> usize {
-        let arena = &self.arenas[arena.0 as usize].memory;
-        let mut pressed = Vec::new();
-        for (user_data, op) in self.in_flight.iter() {
-            if let Op::Send { gather, .. } = op
-                && gather.pins_below(arena, end)
-            {
-                gather.want_copy();
-                pressed.push(user_data);
-            }
+    /// Has the unsent rest of a socket's send copied, so that the memory it was lent is
+    /// soon free: `Copied` gives it back, and the send goes on. Without a send under way,
+    /// or when it ends by itself meanwhile, nothing but its `Sent` comes.
+    pub fn copy_send(&mut self, socket: &Socket) {
+        let Some(user_data) = socket.state.sending.get() else { return };
+        let Some(Op::Send { gather, .. }) = self.in_flight.get(user_data) else {
+            unreachable!("a send")
+        };
+        if gather.want_copy() {
+            self.counters.copied_sends += 1;
+            self.submit_cancel(user_data);
         }
-        for user_data in &pressed {
-            self.submit_cancel(*user_data);
-        }
-        self.counters.copied_sends += pressed.len() as u64;
-        pressed.len()
     }
 
     /// Ends a connection: shuts it down, ends its operations, closes its descriptor.

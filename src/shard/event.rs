@@ -16,6 +16,8 @@ pub enum Event {
     Ended { conn: ConnId },
     /// A send has ended and its memory is back. `whole`: every byte has left.
     Sent { conn: ConnId, outgoing: Outgoing, whole: bool },
+    /// The rest of a send was copied: what it was lent is back. `Sent` still follows.
+    Copied { conn: ConnId, outgoing: Outgoing },
     /// The kernel holds nothing of this connection any more.
     Closed { conn: ConnId },
     /// Something of the store is done.
@@ -36,6 +38,11 @@ pub enum Intent {
     Send {
         conn: ConnId,
         outgoing: Outgoing,
+    },
+    /// Copy what this connection's send has not sent, so that its memory comes back with
+    /// `Event::Copied`; unless the send is over first.
+    CopySend {
+        conn: ConnId,
     },
     /// Receive nothing more from this peer until `Resume`. What has arrived still comes.
     Pause {

@@ -21,7 +21,7 @@ use crate::broker::context::{Cause, Context, FramePlace, Outcome, Replies, Reply
 use crate::broker::effect::Effect;
 use crate::broker::refusal::Refusal;
 use crate::log::ChainEnd;
-use crate::net::{Connections, Departure, Reading};
+use crate::net::{Connections, Departure, Reading, Stuck};
 use crate::store::{self, After, Store};
 use crate::wire::{HeaderForms, Request, parse_prefix};
 
@@ -85,6 +85,10 @@ impl Shard {
             Event::Received { conn, buffer, len } => self.on_received(conn, buffer, len, world),
             Event::Ended { conn } => self.close(conn, world),
             Event::Sent { conn, outgoing, whole } => self.on_sent(conn, outgoing, whole, world),
+            Event::Copied { conn, outgoing } => {
+                self.unpin(&outgoing, world);
+                self.connections.on_copied(conn, outgoing);
+            }
             Event::Closed { conn } => self.connections.remove(conn),
             Event::Store(done) => self.on_store(done, world),
             Event::Stored { token, result } => {
@@ -335,15 +339,25 @@ impl Shard {
     }
 
     /// Replies must not keep the log's head from going on: what of the ring they still
-    /// hold in its way is copied, or given up with its connection.
+    /// hold in its way is copied, up to a bound; beyond it the connection is given up.
     fn keep_pins_short(&mut self, world: &mut World) {
         let Some(edge) = self.store.pins_in_the_way(world.arena) else { return };
         let (connections, store) = (&mut self.connections, &mut self.store);
         let stuck =
             connections.copy_pieces_below(edge, world.arena, |pieces| store.unpin_pieces(pieces));
-        for conn in stuck {
-            warn!(?conn, "closing a connection: its peer reads too slowly for the log ring");
-            self.close(conn, world);
+        for stuck in stuck {
+            match stuck {
+                Stuck::WithKernel(conn) => world.intents.push(Intent::CopySend { conn }),
+                Stuck::BeyondBound(conn, bound) => {
+                    let peer = self.connections.get(conn).map(|slot| slot.peer);
+                    warn!(
+                        ?peer,
+                        "closing a connection: its peer reads too slowly for the log ring, and \
+                         {bound} is reached"
+                    );
+                    self.close(conn, world);
+                }
+            }
         }
     }
 

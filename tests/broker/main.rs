@@ -22,3 +22,4 @@ mod pull;
 mod pull_hold;
 mod send;
 mod send_refused;
+mod slow_reader;

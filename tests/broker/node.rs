@@ -72,6 +72,8 @@ pub struct Node {
     frames_of: BTreeMap<ConnId, Vec<Frame>>,
     sub_ms: u64,
     pub closed: Vec<ConnId>,
+    /// Sends to peers that read nothing for now.
+    stalled: BTreeMap<ConnId, Option<Outgoing>>,
     events: VecDeque<Event>,
     next_opaque: i32,
     next_port: u16,
@@ -127,6 +129,7 @@ impl Node {
             frames_of: BTreeMap::new(),
             sub_ms: 0,
             closed: Vec::new(),
+            stalled: BTreeMap::new(),
             events: VecDeque::new(),
             next_opaque: 0,
             next_port: 40_000,
@@ -231,6 +234,20 @@ impl Node {
         requests
     }
 
+    /// The peer reads nothing until `read_on`: one send stays with the kernel.
+    pub fn stall(&mut self, conn: ConnId) {
+        self.stalled.insert(conn, None);
+    }
+
+    /// The peer reads again, first what the kernel has held for it.
+    pub fn read_on(&mut self, conn: ConnId) {
+        let held = self.stalled.remove(&conn).expect("it was stalled");
+        if let Some(outgoing) = held {
+            self.perform(Intent::Send { conn, outgoing });
+        }
+        self.settle();
+    }
+
     fn frames(&mut self, conn: ConnId) -> Vec<Frame> {
         self.frames_of.remove(&conn).unwrap_or_default()
     }
@@ -317,6 +334,18 @@ impl Node {
 
     fn perform(&mut self, intent: Intent) {
         let event = match intent {
+            Intent::Send { conn, outgoing } if self.stalled.contains_key(&conn) => {
+                let held = self.stalled.insert(conn, Some(outgoing));
+                assert!(matches!(held, Some(None)), "one send at a time");
+                return;
+            }
+            Intent::CopySend { conn } => {
+                let Some(Some(held)) = self.stalled.remove(&conn) else { return };
+                let mut copy = Outgoing::default();
+                copy.write(|out| out.extend(self.bytes_of(&held)));
+                self.stalled.insert(conn, Some(copy));
+                Event::Copied { conn, outgoing: held }
+            }
             Intent::Send { conn, outgoing } => {
                 let bytes = self.bytes_of(&outgoing);
                 self.frames_of.entry(conn).or_default().extend(read_frames(&bytes));
@@ -325,6 +354,9 @@ impl Node {
             Intent::Pause { .. } | Intent::Resume { .. } => return,
             Intent::Close { conn } => {
                 self.closed.push(conn);
+                if let Some(Some(outgoing)) = self.stalled.remove(&conn) {
+                    self.events.push_back(Event::Sent { conn, outgoing, whole: false });
+                }
                 Event::Closed { conn }
             }
             Intent::Store(intent) => match self.perform_store(intent) {

@@ -51,6 +51,37 @@ fn clients_that_never_read_cost_bounded_memory_and_no_one_elses_time() {
 }
 
 #[test]
+fn a_slow_reader_gets_its_bytes_though_the_log_goes_round_its_ring_meanwhile() {
+    const PULLS: usize = 120;
+    let place = Place::new();
+    let node = place.start();
+    let mut other = Peer::connect(&node.address);
+    other.create("T");
+    let bodies: Vec<Vec<u8>> = (0..16).map(|n| vec![b'a' + n; 30_000]).collect();
+    for body in &bodies {
+        other.ask(&send("T", 0, body.clone())).expect(0);
+    }
+    let mut slow = Peer::connect(&node.address);
+    // Far more than the sockets of both ends hold.
+    for opaque in 0..PULLS {
+        slow.write(&pull("T", 0).frame(opaque as i32));
+    }
+    // The arena's ring is smaller than 16 MiB.
+    for _ in 0..500 {
+        other.ask(&send("T", 0, vec![b'!'; 60_000])).expect(0);
+    }
+    let said = place.log_of_node();
+    assert!(!said.contains("closing a connection"), "{said}");
+    for opaque in 0..PULLS {
+        let reply = slow.read().expect(0);
+        assert_eq!(reply.opaque, opaque as i32);
+        let got = reply.bodies();
+        assert!(got.len() > 5 && bodies.starts_with(&got[..got.len().min(16)]), "pull {opaque}");
+    }
+    node.stop();
+}
+
+#[test]
 fn half_frames_and_idle_connections_disturb_nobody() {
     let place = Place::new();
     let node = place.start();

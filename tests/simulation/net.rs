@@ -174,12 +174,8 @@ impl World {
     /// A send has ended: its bytes are on their way, or the connection broke.
     pub fn sent(&mut self, connection: u64, outgoing: Outgoing, bytes: Vec<u8>) -> Option<Event> {
         self.note("sent", u64::from(crc32fast::hash(&bytes)));
-        let process = self.process.as_mut().expect("its send");
-        assert!(gather(&outgoing, &process.arena) == bytes, "lent bytes have changed");
-        for piece in &outgoing.pieces {
-            if let Piece::Log { at, len } = *piece {
-                process.arena.give_back(at, u64::from(len));
-            }
+        if !outgoing.is_empty() {
+            self.give_back(&outgoing, &bytes);
         }
         let it = self.connections.get_mut(&connection).expect("it is closed only after its sends");
         it.sending = false;
@@ -195,6 +191,33 @@ impl World {
             self.deliver_later(connection, &bytes[..len]);
         }
         Some(Event::Sent { conn, outgoing, whole })
+    }
+
+    /// The kernel has copied what it has of a send: what was lent comes back early.
+    pub fn copied(&mut self, connection: u64) -> Option<Event> {
+        let mut found = None;
+        for what in self.events.values_mut() {
+            if let Happening::Sent { connection: of, outgoing, bytes, .. } = what
+                && *of == connection
+            {
+                found = Some((std::mem::take(outgoing), bytes.clone()));
+            }
+        }
+        let (outgoing, bytes) = found?;
+        self.counts.copied_sends += 1;
+        self.give_back(&outgoing, &bytes);
+        let conn = self.connections.get(&connection).expect("a send keeps it").id;
+        Some(Event::Copied { conn, outgoing })
+    }
+
+    fn give_back(&mut self, outgoing: &Outgoing, bytes: &[u8]) {
+        let process = self.process.as_mut().expect("its send");
+        assert!(gather(outgoing, &process.arena) == bytes, "lent bytes have changed");
+        for piece in &outgoing.pieces {
+            if let Piece::Log { at, len } = *piece {
+                process.arena.give_back(at, u64::from(len));
+            }
+        }
     }
 
     /// Bytes travel to the client in pieces, in order.

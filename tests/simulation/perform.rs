@@ -20,6 +20,12 @@ impl World {
     pub fn perform(&mut self, intent: Intent) {
         match intent {
             Intent::Send { conn, outgoing } => self.send(conn, outgoing),
+            Intent::CopySend { conn } => {
+                let (process, delay) = (self.number(), self.delay(50));
+                if let Some(connection) = self.connection_of(conn) {
+                    self.after(delay, Happening::Copied { process, connection });
+                }
+            }
             Intent::Pause { conn } => {
                 self.counts.paused += 1;
                 let late = self.random.random_bool(0.5);

@@ -134,6 +134,7 @@ pub struct WorldCounts {
     pub closed_by_broker: u64,
     pub runs_lost: u64,
     pub paused: u64,
+    pub copied_sends: u64,
     pub topics_deleted: u64,
     pub extents_rebuilt: u64,
     pub unshared: u64,
@@ -148,6 +149,7 @@ pub enum Happening {
     HungUp(u64),
     Left(u64),
     Sent { process: u64, connection: u64, outgoing: Outgoing, bytes: Vec<u8> },
+    Copied { process: u64, connection: u64 },
     Closed { process: u64, connection: u64 },
     Written { process: u64, op: OpId, id: u64, at: LogOffset, bytes: Vec<u8>, fails: bool },
     Synced { process: u64, op: OpId, segment: LogOffset, covered: Vec<u64>, fails: bool },
@@ -308,6 +310,7 @@ impl World {
             Happening::Sent { connection, outgoing, bytes, .. } => {
                 self.sent(connection, outgoing, bytes)
             }
+            Happening::Copied { connection, .. } => self.copied(connection),
             Happening::Closed { connection, .. } => {
                 let gone = self.connections.get(&connection).map(|it| it.id);
                 self.connections.remove(&connection);
@@ -385,6 +388,7 @@ impl Happening {
     fn process(&self) -> Option<u64> {
         match self {
             Self::Sent { process, .. }
+            | Self::Copied { process, .. }
             | Self::Closed { process, .. }
             | Self::Written { process, .. }
             | Self::Synced { process, .. }
