@@ -15,6 +15,8 @@ use super::Broker;
 use super::attributes::{self, edits_of};
 use super::context::{Context, Outcome, ReplyTo};
 use super::effect::MetaChange;
+use super::offset_journal::JournalEntry;
+use super::offsets::Taken;
 use super::paging::Page;
 use super::refusal::Refusal;
 use super::topic_admin::unreadable;
@@ -77,10 +79,13 @@ impl Broker {
             cx.ok(to);
             return Ok(Outcome::Done);
         }
-        let offsets =
-            if with_offsets { self.offsets.take_group(&name) } else { Default::default() };
+        let mut offsets = Taken::default();
+        if with_offsets {
+            self.note_in_journal(cx, JournalEntry::GroupLeaves(&name))?;
+            offsets = self.offsets.take_group(&name);
+        }
         let change = MetaChange::DeleteGroup { name: name.clone(), with_offsets };
-        self.persist(cx, change, Pending::DeleteGroup { to, name, offsets });
+        self.persist(cx, change, Pending::DeleteGroup { to, name, with_offsets, offsets });
         Ok(Outcome::Done)
     }
 

@@ -11,6 +11,7 @@ mod group_admin;
 mod groups;
 mod holds;
 mod members;
+mod offset_journal;
 mod offsets;
 mod online;
 mod paging;
@@ -48,7 +49,8 @@ use topics::Topics;
 use unique_id::UniqueIds;
 
 pub use dispatch::CODES;
-pub use offsets::{Change as OffsetChange, JournalEntry};
+pub use offset_journal::journaled_positions;
+pub use offsets::Change as OffsetChange;
 pub use topics::Restored;
 
 /// Who a shard is to the outside: a logical broker.
@@ -107,8 +109,6 @@ pub struct Broker {
     /// The journal's other half holds offsets that are not durable yet.
     journal_switched: bool,
     stopping: bool,
-    /// The arena's journal may hold positions whose deletion is durable.
-    journal_holds_deleted: bool,
     /// Store time of the log's first message, and where the log began then.
     earliest: Option<(LogOffset, i64)>,
     // Memory that is used again every turn.
@@ -160,7 +160,6 @@ impl Broker {
             saving_offsets: false,
             journal_switched: false,
             stopping: false,
-            journal_holds_deleted: false,
             earliest: None,
             journal: Vec::new(),
             pieces: Vec::new(),
@@ -220,8 +219,7 @@ impl Broker {
 
     /// Whether nothing of what `stop` began is under way.
     pub fn has_stopped(&self) -> bool {
-        let unsaved = self.journal_holds_deleted || self.offsets.has_changes();
-        self.stopping && !self.saving_offsets && !unsaved
+        self.stopping && !self.saving_offsets && !self.offsets.has_changes()
     }
 
     fn take_token(&mut self) -> u64 {

@@ -39,10 +39,6 @@ impl Taken {
     fn len(&self) -> usize {
         self.0.iter().map(|(_, _, queues)| queues.len()).sum()
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 /// The table already holds `CONSUMER_OFFSETS_MAX` positions.
@@ -209,45 +205,6 @@ impl Offsets {
         self.count += grown;
         queues.resize(queues.len() + grown, Position::default());
         Ok(())
-    }
-}
-
-/// A commit as the arena's journal keeps it:
-///
-/// ```text
-/// u32 queue | i64 offset | u16 group length, group | topic
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JournalEntry<'a> {
-    pub group: &'a str,
-    pub topic: &'a str,
-    pub queue: u32,
-    pub offset: i64,
-}
-
-impl<'a> JournalEntry<'a> {
-    pub fn encode<'o>(&self, out: &'o mut Vec<u8>) -> &'o [u8] {
-        out.clear();
-        out.extend_from_slice(&self.queue.to_be_bytes());
-        out.extend_from_slice(&self.offset.to_be_bytes());
-        out.extend_from_slice(&(self.group.len() as u16).to_be_bytes());
-        out.extend_from_slice(self.group.as_bytes());
-        out.extend_from_slice(self.topic.as_bytes());
-        out
-    }
-
-    /// None for bytes that `encode` has not made.
-    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
-        let (queue, rest) = bytes.split_first_chunk()?;
-        let (offset, rest) = rest.split_first_chunk()?;
-        let (group_len, rest) = rest.split_first_chunk()?;
-        let (group, topic) = rest.split_at_checked(u16::from_be_bytes(*group_len).into())?;
-        Some(Self {
-            group: str::from_utf8(group).ok()?,
-            topic: str::from_utf8(topic).ok()?,
-            queue: u32::from_be_bytes(*queue),
-            offset: i64::from_be_bytes(*offset),
-        })
     }
 }
 

@@ -2,6 +2,7 @@
 //! message at a physical offset.
 
 use crate::base::LogOffset;
+use crate::base::topic::TopicConfig;
 use crate::queue::{Boundary, QueueSlot};
 use crate::store::TimeEnd;
 use crate::wire::code::response;
@@ -12,7 +13,7 @@ use crate::wire::{FrameWriter, Request, Value};
 
 use super::context::{Cause, Context, Outcome, ReplyTo};
 use super::effect::{Effect, MetaChange};
-use super::offsets::JournalEntry;
+use super::offset_journal::JournalEntry;
 use super::refusal::Refusal;
 use super::{Broker, OFFSETS_SAVED_EVERY_US, topics};
 
@@ -60,7 +61,7 @@ impl Broker {
         self.group_or_new(cx, &group)?;
         let slot = self.topics.find(&topic).ok_or_else(|| Refusal::no_topic(&topic))?;
         let queue = self.checked_queue(slot, asked.queue_id)?;
-        self.commit(cx, &group, &topic, queue, asked.commit_offset)?;
+        self.commit(cx, &group, slot, queue, asked.commit_offset)?;
         cx.ok(to);
         Ok(Outcome::Done)
     }
@@ -71,28 +72,38 @@ impl Broker {
         &mut self,
         cx: &mut Context,
         group: &str,
-        topic: &str,
+        slot: topics::TopicSlot,
         queue: u32,
         offset: i64,
     ) -> Result<(), Refusal> {
         if offset < 0 {
             return Err(Refusal::invalid(format!("commitOffset[{offset}] is negative")));
         }
+        let topics::Topic { config: TopicConfig { name: topic, .. }, id, .. } =
+            self.topics.get(slot);
         if self.offsets.get(group, topic, queue) == Some(offset) {
             return Ok(());
         }
         self.offsets.open(group, topic, queue).map_err(|_| {
             Refusal::error("too many consumer offsets: CONSUMER_OFFSETS_MAX (4000000) is reached")
         })?;
-        let entry = JournalEntry { group, topic, queue, offset };
-        let entry = entry.encode(&mut self.journal);
-        if cx.arena.journal_append(entry).is_err() {
-            // The half is full before its time: what it holds is made durable now. An
-            // offset that stands nowhere is not acknowledged.
+        let entry = JournalEntry::Commit { topic: *id, queue, offset, group };
+        self.note_in_journal(cx, entry)?;
+        self.offsets.commit(group, &self.topics.get(slot).config.name, queue, offset);
+        Ok(())
+    }
+
+    /// Puts an entry into the arena's journal. What stands nowhere is not acknowledged.
+    pub(super) fn note_in_journal(
+        &mut self,
+        cx: &mut Context,
+        entry: JournalEntry,
+    ) -> Result<(), Refusal> {
+        if cx.arena.journal_append(entry.encode(&mut self.journal)).is_err() {
+            // The half is full before its time: what it holds is made durable now.
             self.make_journal_room(cx);
             cx.arena.journal_append(&self.journal).map_err(|_| Refusal::offsets_behind())?;
         }
-        self.offsets.commit(group, topic, queue, offset);
         Ok(())
     }
 
@@ -107,15 +118,11 @@ impl Broker {
 
     /// Makes consumer offsets durable when it is time, or `now`.
     pub(super) fn save_offsets(&mut self, cx: &mut Context, now: bool) {
-        // After a deletion at once, and also without a change: until the arena's journal is
-        // cleared, a crash of the process would bring deleted positions back.
-        let deleted = self.journal_holds_deleted;
-        let due = now || deleted || cx.now.mono_us >= self.offsets_due_us;
-        if self.saving_offsets || !due || !(deleted || self.offsets.has_changes()) {
+        let due = now || cx.now.mono_us >= self.offsets_due_us;
+        if self.saving_offsets || !due || !self.offsets.has_changes() {
             return;
         }
         self.saving_offsets = true;
-        self.journal_holds_deleted = false;
         self.offsets_due_us = cx.now.mono_us + OFFSETS_SAVED_EVERY_US;
         // After a transaction that failed the other half still holds what it was for.
         if !std::mem::replace(&mut self.journal_switched, true) {

@@ -106,7 +106,7 @@ impl Broker {
         };
         // A pull that has waited for the disk must not take back what came meanwhile.
         if pull.has(pull_flag::COMMIT_OFFSET) && !place.waited {
-            match self.commit(cx, &group, &name, queue, pull.commit_offset) {
+            match self.commit(cx, &group, topic_slot, queue, pull.commit_offset) {
                 // The next pull commits again.
                 Err(refusal) if refusal.code == response::SYSTEM_BUSY => {}
                 other => other?,

@@ -15,6 +15,7 @@ use crate::wire::code::response;
 use super::Broker;
 use super::context::{Cause, Context, Outcome, ReplyTo};
 use super::effect::{Effect, MetaChange, TopicMade};
+use super::offset_journal::JournalEntry;
 use super::offsets::{Change, Taken};
 use super::refusal::Refusal;
 
@@ -175,6 +176,7 @@ pub(super) enum Pending {
     DeleteGroup {
         to: ReplyTo,
         name: String,
+        with_offsets: bool,
         offsets: Taken,
     },
     Options {
@@ -216,7 +218,7 @@ impl Broker {
         for name in names::PREDEFINED_GROUPS {
             self.groups.entry(name.to_owned()).or_insert_with(|| GroupConfig::new(name));
         }
-        // The arena's journal may still tell of a topic that was deleted.
+        // A data directory of before may still tell of a topic that was deleted.
         let known = |change: &&Change| self.topics.find(&change.topic).is_some();
         for change in metadata.offsets.iter().filter(known) {
             if self.offsets.restore(change).is_err() {
@@ -357,14 +359,18 @@ impl Broker {
             Pending::DeleteTopic { to, slot, .. } => {
                 let topic = self.topics.remove_hidden(slot);
                 cx.store.remove_topic(topic.id);
-                self.journal_holds_deleted = true;
                 self.publish(cx);
                 self.answer_when_published(cx, to, String::new());
             }
-            Pending::DeleteGroup { to, name, offsets } => {
+            Pending::DeleteGroup { to, name, with_offsets, .. } => {
                 self.groups.remove(&name);
-                self.journal_holds_deleted |= !offsets.is_empty();
-                cx.ok(to);
+                let gone = JournalEntry::GroupGone(&name);
+                let noted = if with_offsets { self.note_in_journal(cx, gone) } else { Ok(()) };
+                match noted {
+                    Ok(()) => cx.ok(to),
+                    // Deleting it again notes it again.
+                    Err(behind) => cx.refuse(to, &behind),
+                }
             }
             Pending::Options { to, options, remark } => {
                 self.on_options_stored(cx, to, &options, remark);

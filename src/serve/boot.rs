@@ -1,6 +1,7 @@
 //! The start of one shard, on the data thread that will run it: from the remains of its
 //! last life to a seat that serves.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddrV4, TcpListener};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tracing::{error, info, warn};
 use super::arena::{Found, NewArena, arena_id, arena_name, find_old_arena};
 use crate::base::options::BrokerOptions;
 use crate::base::{AckLevel, LogOffset, QueueOffset, TopicId};
-use crate::broker::{Broker, Identity, JournalEntry, OffsetChange, Restored};
+use crate::broker::{Broker, Identity, OffsetChange, Restored, journaled_positions};
 use crate::control::metadata::{OffsetEntry, ShardMetadata};
 use crate::engine::files::{
     DataDirectory, FileError, IndexFiles, SegmentFile, SegmentFiles, directory, small,
@@ -109,7 +110,7 @@ pub fn boot(
     let mut recovered =
         recovery::recover(&remains).map_err(|why| format!("shard {shard} cannot start: {why}"))?;
     let life = recovered.life;
-    let offsets = journal_offsets(&recovered);
+    let offsets = journal_offsets(&recovered, &plan.metadata);
     make_durable(&recovered, arena, &segments, &index, geometry)?;
     keep_metadata(&recovered.before, shard, &offsets, keeper)?;
     let mark_path = directory.run_mark_path(shard);
@@ -266,16 +267,15 @@ fn open_writable(
     Ok(open)
 }
 
-fn journal_offsets(recovered: &Recovered) -> Vec<OffsetChange> {
-    let entries = recovered.journal.iter().filter_map(|bytes| JournalEntry::decode(bytes));
-    entries
-        .map(|entry| OffsetChange {
-            group: entry.group.to_owned(),
-            topic: entry.topic.to_owned(),
-            queue: entry.queue,
-            offset: entry.offset,
-        })
-        .collect()
+/// Positions in the arena's journal whose topic and group are still the same.
+fn journal_offsets(recovered: &Recovered, metadata: &ShardMetadata) -> Vec<OffsetChange> {
+    let topics: HashMap<TopicId, &str> =
+        metadata.topics.iter().map(|(name, topic)| (topic.id, name.as_str())).collect();
+    journaled_positions(
+        recovered.journal.iter().map(Vec::as_slice),
+        |id| topics.get(&id).copied(),
+        |group| metadata.groups.contains_key(group),
+    )
 }
 
 fn committed(metadata: &ShardMetadata) -> Vec<(QueueKey, QueueOffset)> {

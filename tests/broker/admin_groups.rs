@@ -103,6 +103,43 @@ fn a_deleted_group_keeps_its_offsets_unless_they_are_to_go() {
 }
 
 #[test]
+fn no_crash_gives_a_groups_namesake_the_positions_that_were_deleted() {
+    let ready = || {
+        let mut node = Node::new();
+        let client = node.connect();
+        node.ask(client, update_topic("T", 1)).expect(response::SUCCESS);
+        for offset in [4, 5] {
+            // The first is made durable at once, the second only after five seconds.
+            node.ask(client, commit("g", "T", 0, offset)).expect(response::SUCCESS);
+        }
+        (node, client)
+    };
+    let gone = committed("g", "T", 0).with("setZeroIfNotFound", false);
+
+    let (mut node, client) = ready();
+    node.ask(client, delete("g", true)).expect(response::SUCCESS);
+    node.ask(client, update(r#"{"groupName":"g"}"#)).expect(response::SUCCESS);
+    node.kill();
+    let client = node.connect();
+    node.ask(client, gone.clone()).expect(response::QUERY_NOT_FOUND);
+    // A namesake's own positions are safe.
+    node.ask(client, commit("g", "T", 0, 2)).expect(response::SUCCESS);
+    node.ask(client, commit("g", "T", 0, 3)).expect(response::SUCCESS);
+    node.kill();
+    let client = node.connect();
+    assert_eq!(node.ask(client, gone.clone()).expect(0).number("offset"), 3);
+
+    // The process ends while the deletion is being made durable: it was not.
+    let (mut node, client) = ready();
+    node.hold(Part::Metadata);
+    node.send(client, &delete("g", true));
+    node.kill();
+    let client = node.connect();
+    node.ask(client, get("g")).expect(response::SUCCESS);
+    assert_eq!(node.ask(client, gone.clone()).expect(0).number("offset"), 5);
+}
+
+#[test]
 fn a_group_whose_deletion_fails_stays_with_its_offsets() {
     let mut node = Node::new();
     let client = node.connect();

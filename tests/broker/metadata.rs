@@ -7,10 +7,10 @@ use ringmq::base::metadata::{DataVersion, Durable, TopicRecord};
 use ringmq::base::topic::TopicConfig;
 use ringmq::base::{LogOffset, TopicId};
 use ringmq::broker::effect::MetaChange;
-use ringmq::broker::{OffsetChange, Restored, TopicMade};
+use ringmq::broker::{OffsetChange, Restored, TopicMade, journaled_positions};
 
 /// Metadata that is durable.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Metadata {
     pub topics: BTreeMap<String, TopicRecord>,
     pub topic_version: DataVersion,
@@ -92,6 +92,20 @@ impl Metadata {
         self.topic_version.counter += 1;
         self.topics.insert(name, record.clone());
         (record, true)
+    }
+
+    /// Positions of a journal that outlived its process.
+    pub fn take_in(&mut self, journal: &[Vec<u8>]) {
+        let name_of = |id| {
+            let topic = self.topics.iter().find(|(_, topic)| topic.id == id);
+            topic.map(|(name, _)| name.as_str())
+        };
+        let entries = journal.iter().map(Vec::as_slice);
+        let positions =
+            journaled_positions(entries, name_of, |group| self.groups.contains_key(group));
+        for OffsetChange { group, topic, queue, offset } in positions {
+            self.offsets.insert((group, topic, queue), offset);
+        }
     }
 
     /// What a start finds.

@@ -157,6 +157,24 @@ impl Node {
         self.start_at(stopped.unwrap());
     }
 
+    /// The process is killed: what was durable by now is there at the next start, and the
+    /// arena's journal.
+    pub fn kill(&mut self) {
+        let [active, other] = &self.arena.journal;
+        let journal = [&other[..], &active[..]].concat();
+        let durable = self.metadata.clone();
+        // The log is not what this is about: it ends well.
+        for part in [Part::Metadata, Part::LogWrites] {
+            self.release(part);
+        }
+        self.act(|shard, world| shard.stop(world));
+        self.settle();
+        let stopped = self.shard.has_stopped().expect("no time need pass");
+        self.metadata = durable;
+        self.metadata.take_in(&journal);
+        self.start_at(stopped.unwrap());
+    }
+
     fn start_at(&mut self, chain: ChainEnd) {
         let geometry = Geometry::new(self.sizes.segment);
         let ready_end = self.disk.segments.keys().last().map(|base| geometry.end(LogOffset(*base)));

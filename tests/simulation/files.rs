@@ -9,7 +9,7 @@ use ringmq::base::metadata::{DataVersion, Durable, TopicRecord};
 use ringmq::base::topic::TopicConfig;
 use ringmq::base::{LogOffset, QueueOffset, TopicId};
 use ringmq::broker::effect::MetaChange;
-use ringmq::broker::{OffsetChange, Restored};
+use ringmq::broker::{OffsetChange, Restored, journaled_positions};
 use ringmq::queue::{Bases, QueueKey, ReadAt};
 use ringmq::store::recovery::IndexFiles;
 
@@ -137,7 +137,19 @@ impl Metadata {
         }
     }
 
-    pub fn put_offset(&mut self, change: OffsetChange) {
+    /// Positions of a journal that outlived its process.
+    pub fn take_in(&mut self, journal: &[Vec<u8>]) {
+        let name_of = |id| {
+            let topic = self.topics.iter().find(|(_, topic)| topic.id == id);
+            topic.map(|(name, _)| name.as_str())
+        };
+        let entries = journal.iter().map(Vec::as_slice);
+        let has_group = |group: &str| self.groups.contains_key(group);
+        let positions = journaled_positions(entries, name_of, has_group);
+        positions.into_iter().for_each(|change| self.put_offset(change));
+    }
+
+    fn put_offset(&mut self, change: OffsetChange) {
         self.offsets.insert((change.group, change.topic, change.queue), change.offset);
     }
 

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use rand::Rng;
 use ringmq::base::AckLevel;
 use ringmq::base::options::BrokerOptions;
-use ringmq::broker::{Broker, Identity, OffsetChange};
+use ringmq::broker::{Broker, Identity};
 use ringmq::log::recovery::ArenaFound;
 use ringmq::log::run_mark::ArenaId;
 use ringmq::shard::Shard;
@@ -154,10 +154,7 @@ impl World {
         if let Some(end) = before.cut_metadata {
             self.metadata.cut(end);
         }
-        for bytes in &recovered.journal {
-            let change = decode_journal(bytes).expect("the journal is whole");
-            self.metadata.put_offset(change);
-        }
+        self.metadata.take_in(&recovered.journal);
         doom.step()?;
         if let Some(bases) = &before.bases {
             self.index.put_bases(bases);
@@ -239,18 +236,4 @@ impl World {
         self.process = Some(process);
         self.first_turn();
     }
-}
-
-/// A commit as the broker writes it into the arena's journal.
-fn decode_journal(bytes: &[u8]) -> Option<OffsetChange> {
-    let (queue, rest) = bytes.split_first_chunk()?;
-    let (offset, rest) = rest.split_first_chunk()?;
-    let (group_len, rest) = rest.split_first_chunk()?;
-    let (group, topic) = rest.split_at_checked(u16::from_be_bytes(*group_len).into())?;
-    Some(OffsetChange {
-        group: str::from_utf8(group).ok()?.to_owned(),
-        topic: str::from_utf8(topic).ok()?.to_owned(),
-        queue: u32::from_be_bytes(*queue),
-        offset: i64::from_be_bytes(*offset),
-    })
 }
