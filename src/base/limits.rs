@@ -135,10 +135,12 @@ pub const REGISTRATION_BYTES_MAX: u64 = 128 * 1024 * 1024;
 pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How long a frame waits for its topic to be created (then code 1), for the log to
-/// take writes again (then code 2), and for a read from disk (then code 1).
+/// take writes again (then code 2), for a read from disk (then code 1), and for an
+/// earlier change of what it changes (then code 1).
 pub const TOPIC_WAIT_US_MAX: u64 = 2_000_000;
 pub const ROOM_WAIT_US_MAX: u64 = 1_000_000;
 pub const LOAD_WAIT_US_MAX: u64 = 10_000_000;
+pub const CHANGE_WAIT_US_MAX: u64 = 10_000_000;
 
 /// Record bytes that one turn appends; a turn ends early when it reaches half of it.
 pub const TURN_BYTES_MAX: usize = 8 * 1024 * 1024;

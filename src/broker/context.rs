@@ -66,6 +66,10 @@ pub enum Outcome {
 pub enum Cause {
     /// The topic is being created on every shard.
     Topic(String),
+    /// An earlier change of this topic, or of this group, is being made durable; what
+    /// comes later is worked out on top of it.
+    TopicChange(String),
+    GroupChange(String),
     /// Index entries or log bytes are being read from disk.
     Load(LoadId),
     /// The log takes nothing now: writes are behind, or the next segment is not ready.

@@ -13,7 +13,7 @@ use crate::wire::{FrameWriter, Request};
 
 use super::Broker;
 use super::attributes::{self, edits_of};
-use super::context::{Context, Outcome, ReplyTo};
+use super::context::{Cause, Context, Outcome, ReplyTo};
 use super::effect::MetaChange;
 use super::offset_journal::JournalEntry;
 use super::offsets::Taken;
@@ -48,19 +48,21 @@ impl Broker {
     }
 
     fn put_groups(&mut self, cx: &mut Context, to: ReplyTo, groups: Vec<GroupConfig>) -> Handled {
-        let mut changes = Vec::new();
+        let mut next: BTreeMap<String, GroupConfig> = BTreeMap::new();
         for wanted in groups {
             check_wanted(&wanted)?;
-            let current = self.groups.get(&wanted.name);
+            if let Some(wait) = self.change_must_wait(Cause::GroupChange(wanted.name.clone())) {
+                return Ok(wait);
+            }
+            let current = next.get(&wanted.name).or(self.groups.get(&wanted.name));
             let edits = edits_of(&wanted.attributes);
             let attributes = current.map(|group| &group.attributes);
             let attributes = attributes::edited(attributes, &edits, attributes::OF_GROUPS)?;
-            let config = GroupConfig { attributes, ..wanted };
-            if current != Some(&config) {
-                changes.push(MetaChange::PutGroup { config });
-            }
+            next.insert(wanted.name.clone(), GroupConfig { attributes, ..wanted });
         }
-        self.persist_all(cx, to, changes, Pending::Request(to));
+        next.retain(|name, config| self.groups.get(name) != Some(config));
+        let changes = next.into_values().map(|config| MetaChange::PutGroup { config });
+        self.persist_all(cx, to, changes.collect(), Pending::Request(to));
         Ok(Outcome::Done)
     }
 
@@ -74,6 +76,9 @@ impl Broker {
         let asked = DeleteGroup::decode(&request.ext)?;
         let name = asked.group_name.text().into_owned();
         let with_offsets = asked.clean_offset;
+        if let Some(wait) = self.change_must_wait(Cause::GroupChange(name.clone())) {
+            return Ok(wait);
+        }
         if !self.groups.contains_key(&name) && !with_offsets {
             // Tools delete on all brokers of a cluster, also where the group never was.
             cx.ok(to);

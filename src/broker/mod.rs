@@ -38,7 +38,7 @@ use crate::base::{AckLevel, ConnId, LogOffset};
 use crate::queue::QueueSlot;
 
 use clients::Awaited;
-use context::Context;
+use context::{Cause, Context};
 pub use effect::TopicMade;
 use holds::{Hold, Holds};
 use members::Members;
@@ -87,6 +87,9 @@ pub struct Broker {
     creation_failed: Vec<(String, String)>,
     /// Requests that wait for a metadata change, by its token.
     pending: HashMap<u64, topics::Pending>,
+    /// Topics and groups of which a change is being made durable, and by which token.
+    changing: HashSet<Cause>,
+    changing_by_token: HashMap<u64, Cause>,
     next_token: u64,
     /// Counts changes of the topic table; what name servers compare.
     topics_version: DataVersion,
@@ -145,6 +148,8 @@ impl Broker {
             creating: HashSet::new(),
             creation_failed: Vec::new(),
             pending: HashMap::new(),
+            changing: HashSet::new(),
+            changing_by_token: HashMap::new(),
             next_token: 0,
             topics_version: version,
             groups_version: version,

@@ -76,6 +76,9 @@ impl Refusal {
             Cause::Topic(name) => {
                 Self::error(format!("topic[{name}] could not be created within 2 s; try again"))
             }
+            Cause::TopicChange(name) | Cause::GroupChange(name) => Self::error(format!(
+                "an earlier change of {name} did not become durable within 10 s; try again"
+            )),
             Cause::Load(_) => Self::error("reading from disk took longer than 10 s"),
             Cause::Room => Self::new(
                 response::SYSTEM_BUSY,

@@ -14,7 +14,7 @@ use crate::wire::headers::admin::{CreateTopic, GetAllTopics, GetTopicConfig, Top
 
 use super::Broker;
 use super::attributes::{self, Edit, edits_of, parse_edits};
-use super::context::{Context, Outcome, ReplyTo};
+use super::context::{Cause, Context, Outcome, ReplyTo};
 use super::effect::MetaChange;
 use super::paging::Page;
 use super::refusal::Refusal;
@@ -51,9 +51,7 @@ impl Broker {
             write_queues: number(asked.write_queue_nums, "writeQueueNums")?,
         };
         let edits = asked.attributes.map_or(Ok(Vec::new()), |text| parse_edits(&text.text()))?;
-        let changed = self.changed_topic(wanted, &edits)?;
-        self.persist_topics(cx, to, changed.into_iter().collect());
-        Ok(Outcome::Done)
+        self.put_topics(cx, to, vec![(wanted, edits)])
     }
 
     /// 18: several topics; none of them if one is refused.
@@ -64,34 +62,40 @@ impl Broker {
         request: &Request,
     ) -> Handled {
         let list: TopicConfigList = from_bytes(request.body).map_err(unreadable)?;
-        let mut changed = Vec::new();
-        for wanted in list.topic_config_list {
+        let edits = |wanted: TopicConfig| {
             let edits = edits_of(&wanted.attributes);
-            changed.extend(self.changed_topic(wanted, &edits)?);
+            (wanted, edits)
+        };
+        self.put_topics(cx, to, list.topic_config_list.into_iter().map(edits).collect())
+    }
+
+    /// Makes topics with their edits durable and known to the name servers, then answers.
+    fn put_topics(
+        &mut self,
+        cx: &mut Context,
+        to: ReplyTo,
+        wanted: Vec<(TopicConfig, Vec<Edit>)>,
+    ) -> Handled {
+        let mut next: BTreeMap<String, TopicConfig> = BTreeMap::new();
+        for (wanted, edits) in wanted {
+            check_wanted(&wanted)?;
+            self.check_not_system(&wanted.name)?;
+            if let Some(wait) = self.change_must_wait(Cause::TopicChange(wanted.name.clone())) {
+                return Ok(wait);
+            }
+            let current = next.get(&wanted.name).or(self.config_of(&wanted.name));
+            let attributes = current.map(|config| &config.attributes);
+            let attributes = attributes::edited(attributes, &edits, attributes::OF_TOPICS)?;
+            next.insert(wanted.name.clone(), TopicConfig { attributes, ..wanted });
         }
-        self.persist_topics(cx, to, changed);
+        next.retain(|name, config| self.config_of(name) != Some(config));
+        let changes = next.into_values().map(|config| MetaChange::PutTopic { config });
+        self.persist_all(cx, to, changes.collect(), Pending::TopicRequest(to));
         Ok(Outcome::Done)
     }
 
-    /// The topic with its edits, or None if it is so already.
-    fn changed_topic(
-        &self,
-        wanted: TopicConfig,
-        edits: &[Edit],
-    ) -> Result<Option<TopicConfig>, Refusal> {
-        check_wanted(&wanted)?;
-        self.check_not_system(&wanted.name)?;
-        let current = self.topics.by_name(&wanted.name).map(|topic| &topic.config);
-        let attributes = current.map(|config| &config.attributes);
-        let attributes = attributes::edited(attributes, edits, attributes::OF_TOPICS)?;
-        let next = TopicConfig { attributes, ..wanted };
-        Ok((current != Some(&next)).then_some(next))
-    }
-
-    /// Makes topics durable and known to the name servers, then answers.
-    fn persist_topics(&mut self, cx: &mut Context, to: ReplyTo, topics: Vec<TopicConfig>) {
-        let changes = topics.into_iter().map(|config| MetaChange::PutTopic { config });
-        self.persist_all(cx, to, changes.collect(), Pending::TopicRequest(to));
+    fn config_of(&self, name: &str) -> Option<&TopicConfig> {
+        self.topics.by_name(name).map(|topic| &topic.config)
     }
 
     fn check_not_system(&self, name: &str) -> Result<(), Refusal> {
@@ -115,6 +119,9 @@ impl Broker {
             return Err(Refusal::invalid("the topic name is blank"));
         }
         self.check_not_system(&name)?;
+        if let Some(wait) = self.change_must_wait(Cause::TopicChange(name.to_string())) {
+            return Ok(wait);
+        }
         let Some(slot) = self.topics.hide(&name) else {
             // Tools delete on all brokers of a cluster, also where the topic never was.
             cx.ok(to);

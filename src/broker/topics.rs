@@ -325,8 +325,23 @@ impl Broker {
         self.answer_awaited(cx);
     }
 
-    /// A metadata change is durable, or it failed.
-    pub fn on_stored(&mut self, cx: &mut Context, token: u64, result: Result<Durable, String>) {
+    /// A metadata change is durable, or it failed. Returns what may be waited for and has
+    /// ended.
+    pub fn on_stored(
+        &mut self,
+        cx: &mut Context,
+        token: u64,
+        result: Result<Durable, String>,
+    ) -> Option<Cause> {
+        self.settle(cx, token, result);
+        let ended = self.changing_by_token.remove(&token);
+        if let Some(change) = &ended {
+            self.changing.remove(change);
+        }
+        ended
+    }
+
+    fn settle(&mut self, cx: &mut Context, token: u64, result: Result<Durable, String>) {
         let pending = self.pending.remove(&token).expect("a change is answered once");
         let durable = match result {
             Ok(durable) => durable,
@@ -410,7 +425,21 @@ impl Broker {
     pub(super) fn persist(&mut self, cx: &mut Context, change: MetaChange, pending: Pending) {
         let token = self.take_token();
         self.pending.insert(token, pending);
+        let changed = match &change {
+            MetaChange::PutTopic { config } => Some(Cause::TopicChange(config.name.clone())),
+            MetaChange::PutGroup { config } => Some(Cause::GroupChange(config.name.clone())),
+            _ => None,
+        };
+        if let Some(changed) = changed {
+            self.changing.insert(changed.clone());
+            self.changing_by_token.insert(token, changed);
+        }
         cx.effects.push(Effect::Persist { token, change });
+    }
+
+    /// Why a change must wait for an earlier one: its result depends on that one's.
+    pub(super) fn change_must_wait(&self, change: Cause) -> Option<Outcome> {
+        self.changing.contains(&change).then_some(Outcome::Wait(change))
     }
 
     /// Makes the changes of one request durable; `answered` comes with the last of them.

@@ -92,7 +92,11 @@ impl Shard {
             Event::Closed { conn } => self.connections.remove(conn),
             Event::Store(done) => self.on_store(done, world),
             Event::Stored { token, result } => {
-                self.with_broker(world, |broker, cx| broker.on_stored(cx, token, result));
+                let ended =
+                    self.with_broker(world, |broker, cx| broker.on_stored(cx, token, result));
+                if let Some(cause) = ended {
+                    self.release(&cause, world);
+                }
             }
             Event::TopicMade(made) => {
                 self.with_broker(world, |broker, cx| broker.on_topic_made(cx, made));

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::base::ConnId;
 use crate::base::limits::{
-    LOAD_WAIT_US_MAX, ROOM_WAIT_US_MAX, TOPIC_WAIT_US_MAX, WAITING_BYTES_MAX,
+    CHANGE_WAIT_US_MAX, LOAD_WAIT_US_MAX, ROOM_WAIT_US_MAX, TOPIC_WAIT_US_MAX, WAITING_BYTES_MAX,
 };
 use crate::broker::context::Cause;
 
@@ -77,6 +77,7 @@ impl Waiting {
 fn wait_us_max(cause: &Cause) -> u64 {
     match cause {
         Cause::Topic(_) => TOPIC_WAIT_US_MAX,
+        Cause::TopicChange(_) | Cause::GroupChange(_) => CHANGE_WAIT_US_MAX,
         Cause::Load(_) => LOAD_WAIT_US_MAX,
         Cause::Room => ROOM_WAIT_US_MAX,
     }

@@ -153,6 +153,22 @@ fn a_group_whose_deletion_fails_stays_with_its_offsets() {
 }
 
 #[test]
+fn the_last_of_concurrent_changes_of_a_group_counts() {
+    let mut node = Node::new();
+    let client = node.connect();
+    let retries = |n: i32| update(&format!(r#"{{"groupName":"g","retryMaxTimes":{n}}}"#));
+    node.ask(client, retries(1)).expect(response::SUCCESS);
+    node.hold(Part::Metadata);
+    // The second asks for what is there still.
+    for n in [2, 1] {
+        node.send(client, &retries(n));
+    }
+    node.release(Part::Metadata);
+    let kept = node.ask(client, get("g")).expect(response::SUCCESS);
+    assert_eq!(from_bytes::<GroupConfig>(&kept.body).unwrap().retry_max_times, 1);
+}
+
+#[test]
 fn all_groups_come_in_one_table_or_in_pages() {
     let mut node = Node::new();
     let client = node.connect();

@@ -316,7 +316,7 @@ fn a_topic_whose_deletion_fails_is_there_again_with_all_it_had() {
 }
 
 #[test]
-fn a_deletion_overtakes_an_update_that_is_still_under_way() {
+fn a_deletion_comes_after_an_update_that_is_still_under_way() {
     let mut node = Node::new();
     let client = node.connect();
     node.ask(client, update_topic("Orders", 1)).expect(response::SUCCESS);
@@ -359,6 +359,63 @@ fn no_crash_gives_a_topics_namesake_the_positions_that_were_deleted() {
         let there = node.ask(client, committed("g", "Others", 0)).expect(response::SUCCESS);
         assert_eq!(there.number("offset"), 1);
     }
+}
+
+#[test]
+fn concurrent_changes_of_a_topic_build_on_each_other() {
+    let edit = |edits: &str| update_topic("Orders", 4).with("attributes", edits);
+    let mut node = Node::new();
+    let (one, other) = (node.connect(), node.connect());
+    node.ask(one, edit("+ringmq.ack=written")).expect(response::SUCCESS);
+    node.hold(Part::Metadata);
+    let first = node.send(one, &edit("+message.type=FIFO"));
+    let second = node.send(other, &edit("+reserve.time=1000"));
+    let third = node.send(other, &edit("-ringmq.ack"));
+    // As it is now, but not as it will be by then.
+    let list = r#"{"topicConfigList":[{"topicName":"Orders","readQueueNums":4,"writeQueueNums":4,"perm":6,
+        "attributes":{}},{"topicName":"Orders","readQueueNums":2,"writeQueueNums":2,"perm":6}]}"#;
+    let last = ask(request::UPDATE_AND_CREATE_TOPIC_LIST).body(list);
+    let last = node.send(one, &last);
+    assert_eq!(node.waiting(Part::Metadata), 1, "one change at a time");
+    node.release(Part::Metadata);
+    for (conn, opaque) in [(one, first), (other, second), (other, third), (one, last)] {
+        node.reply(conn, opaque).expect("an answer").expect(response::SUCCESS);
+    }
+    let made = config(node.ask(one, get_topic("Orders")));
+    let attributes: Vec<_> = made.attributes.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    assert_eq!(attributes, ["message.type=FIFO", "reserve.time=1000"]);
+    assert_eq!((made.read_queues, made.write_queues), (2, 2));
+}
+
+#[test]
+fn a_change_that_waited_is_worked_out_anew_when_the_one_before_fails() {
+    let edit = |edits: &str| update_topic("Orders", 4).with("attributes", edits);
+    let mut node = Node::new();
+    let client = node.connect();
+    node.ask(client, update_topic("Orders", 4)).expect(response::SUCCESS);
+    node.hold(Part::Metadata);
+    let fails = node.send(client, &edit("+message.type=FIFO"));
+    let waits = node.send(client, &edit("+reserve.time=1000"));
+    node.metadata_fails_once = Some("disk full".to_owned());
+    node.release(Part::Metadata);
+    node.reply(client, fails).expect("an answer").expect(response::SYSTEM_ERROR);
+    node.reply(client, waits).expect("an answer").expect(response::SUCCESS);
+    let made = config(node.ask(client, get_topic("Orders")));
+    assert_eq!(made.attributes.keys().collect::<Vec<_>>(), ["reserve.time"]);
+}
+
+#[test]
+fn a_change_waits_for_an_earlier_one_only_so_long() {
+    let mut node = Node::new();
+    let client = node.connect();
+    node.hold(Part::Metadata);
+    node.send(client, &update_topic("Orders", 4));
+    let waits = node.send(client, &update_topic("Orders", 5));
+    node.pass(9_900);
+    assert!(node.reply(client, waits).is_none());
+    node.pass(200);
+    let refused = node.reply(client, waits).expect("an answer").expect(response::SYSTEM_ERROR);
+    assert!(refused.remark().contains("Orders"), "{}", refused.remark());
 }
 
 #[test]

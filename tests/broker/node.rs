@@ -51,6 +51,8 @@ pub struct Node {
     pub metadata: Metadata,
     /// Metadata changes fail for this reason.
     pub metadata_fails: Option<String>,
+    /// The next one does.
+    pub metadata_fails_once: Option<String>,
     pub creation_fails: Option<String>,
     /// What name servers were told, last first.
     pub published: Vec<(DataVersion, Vec<TopicConfig>)>,
@@ -113,6 +115,7 @@ impl Node {
             now,
             metadata: Metadata::default(),
             metadata_fails: None,
+            metadata_fails_once: None,
             creation_fails: None,
             published: Vec::new(),
             created: Vec::new(),
@@ -403,9 +406,10 @@ impl Node {
     fn perform_effect(&mut self, effect: Effect) {
         let event = match effect {
             Effect::Persist { token, change } => {
-                let result = match &self.metadata_fails {
+                let fails = self.metadata_fails_once.take().or(self.metadata_fails.clone());
+                let result = match fails {
                     None => Ok(self.metadata.apply(change)),
-                    Some(why) => Err(why.clone()),
+                    Some(why) => Err(why),
                 };
                 Event::Stored { token, result }
             }
