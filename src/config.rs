@@ -90,6 +90,8 @@ pub struct Retention {
 pub struct ShardPlan {
     /// Bytes of each shard's arena.
     pub arena_bytes: u64,
+    /// Each shard's part of the memory that the process may use.
+    pub memory: u64,
     /// By shard; `None` takes a free pair.
     pub ports: Vec<Option<PortPair>>,
     /// One data thread each; shard i runs on thread i modulo their number.

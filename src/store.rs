@@ -26,7 +26,7 @@ pub use disk::DiskState;
 use intent::Loads;
 pub use intent::{After, Done, Intent, LoadId};
 use pins::Pins;
-pub use read::{Found, ReadEnd, ReadLimits, Status, TimeEnd};
+pub use read::{Bounds, Found, ReadEnd, ReadLimits, Status, TimeEnd};
 pub use rebuild::{LostExtent, Owner, rebuild_extent};
 use visibility::Visibility;
 

@@ -55,6 +55,9 @@ live_options! {
     "shortPollingTimeMills" short_polling_time_mills: u64 = 1000, Between(1, 60_000);
     /// Whether members hear at once of others that come and go.
     "notifyConsumerIdsChangedEnable" notify_consumer_ids_changed_enable: bool = true, Anything;
+    /// Percent of the memory that the process may use: a message no further from the log's
+    /// end counts as one in memory, wherever its bytes come from.
+    "accessMessageInMemoryMaxRatio" access_in_memory_max_ratio: u32 = 40, Between(0, 100);
     /// Bounds of one pull's reply while its messages are in memory.
     "maxTransferBytesOnMessageInMemory" max_transfer_bytes_in_memory: u64 = 262_144, Between(1, REPLY_BYTES_MAX);
     "maxTransferCountOnMessageInMemory" max_transfer_count_in_memory: u32 = 32, Between(1, 4096);
@@ -74,7 +77,7 @@ const REPLY_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Options of RocketMQ that have no effect here, parted by blanks.
 const IGNORED: &str = "\
-     accessMessageInMemoryMaxRatio adminBrokerThreadPoolNums aliveReplicaMin \
+     adminBrokerThreadPoolNums aliveReplicaMin \
      allAckInSyncStateSet asyncSendEnable authenticationEnabled authorizationEnabled brokerRole \
      brokerTopicEnable channelExpiredTimeout checkCRCOnRecover cleanFileForciblyEnable \
      cleanResourceInterval clusterTopicEnable coldDataFlowControlEnable commitIntervalCommitLog \

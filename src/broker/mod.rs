@@ -62,6 +62,9 @@ pub struct Identity {
     pub store_host: SocketAddrV4,
     /// Acknowledgement level of topics that name none.
     pub level: AckLevel,
+    /// Bytes of memory that this shard's part of the process may use, caches of the
+    /// system included.
+    pub memory: u64,
 }
 
 /// One logical broker.
@@ -70,6 +73,7 @@ pub struct Broker {
     name: String,
     store_host: SocketAddrV4,
     level: AckLevel,
+    memory: u64,
     pub options: BrokerOptions,
     topics: Topics,
     groups: HashMap<String, GroupConfig>,
@@ -137,6 +141,7 @@ impl Broker {
             name: identity.name,
             store_host: identity.store_host,
             level: identity.level,
+            memory: identity.memory,
             options,
             topics: Topics::default(),
             groups: HashMap::new(),

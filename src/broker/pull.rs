@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 
+use crate::base::LogOffset;
 use crate::base::limits::{HOLD_MS_MAX, PULL_BYTES_MAX, PULL_MESSAGES_MAX};
 use crate::base::names;
 use crate::base::topic::PERM_READ;
 use crate::queue::QueueSlot;
-use crate::store::{Found, LoadId, ReadEnd, ReadLimits, Status};
+use crate::store::{Bounds, Found, LoadId, ReadEnd, ReadLimits, Status};
 use crate::wire::code::response;
 use crate::wire::pull::{PullRequest, pull_flag};
 use crate::wire::{FrameWriter, Request, body::heartbeat::MessageModel};
@@ -99,7 +100,7 @@ impl Broker {
             slot,
             wanted: pull.queue_offset,
             scan_from: pull.queue_offset,
-            limits: self.read_limits(&pull),
+            limits: self.read_limits(&pull, cx.store.log_range().1),
             filter,
             group_sys_flag,
             topic_sys_flag,
@@ -312,13 +313,24 @@ impl Broker {
         Ok(Filter::of(&subscribed.codes))
     }
 
-    fn read_limits(&self, pull: &PullRequest) -> ReadLimits {
-        let messages = self.options.max_transfer_count_in_memory.min(PULL_MESSAGES_MAX);
-        let bytes = self.options.max_transfer_bytes_in_memory.min(PULL_BYTES_MAX) as u32;
-        let wanted = pull.max_msg_bytes.filter(|wanted| *wanted > 0);
+    /// What is wanted, within what the options allow for recent and for old messages.
+    fn read_limits(&self, pull: &PullRequest, log_end: LogOffset) -> ReadLimits {
+        let options = &self.options;
+        let wanted_bytes = pull.max_msg_bytes.filter(|wanted| *wanted > 0);
+        let wanted_bytes = wanted_bytes.map_or(u32::MAX, |wanted| wanted as u32);
+        let wanted = u32::try_from(pull.max_msg_nums).unwrap_or(1);
+        let bounds = |messages: u32, bytes: u64| Bounds {
+            messages: messages.min(PULL_MESSAGES_MAX).min(wanted).max(1),
+            bytes: (bytes.min(PULL_BYTES_MAX) as u32).min(wanted_bytes),
+        };
+        let reach = self.memory / 100 * u64::from(options.access_in_memory_max_ratio);
         ReadLimits {
-            messages: messages.min(u32::try_from(pull.max_msg_nums).unwrap_or(1)).max(1),
-            bytes: bytes.min(wanted.map_or(u32::MAX, |wanted| wanted as u32)),
+            recent_from: LogOffset(log_end.0.saturating_sub(reach)),
+            recent: bounds(
+                options.max_transfer_count_in_memory,
+                options.max_transfer_bytes_in_memory,
+            ),
+            old: bounds(options.max_transfer_count_in_disk, options.max_transfer_bytes_in_disk),
         }
     }
 

@@ -247,7 +247,12 @@ impl Config {
     pub fn plan(&self, shards: u16) -> Checked<ShardPlan> {
         let mut cores = self.cores.clone();
         cores.truncate(usize::from(shards));
-        Ok(ShardPlan { arena_bytes: self.arena_bytes(shards)?, ports: self.ports(shards)?, cores })
+        Ok(ShardPlan {
+            arena_bytes: self.arena_bytes(shards)?,
+            memory: self.memory / u64::from(shards),
+            ports: self.ports(shards)?,
+            cores,
+        })
     }
 
     fn arena_bytes(&self, shards: u16) -> Checked<u64> {

@@ -40,6 +40,7 @@ pub struct ShardPlan {
     pub metadata: ShardMetadata,
     pub listeners: Vec<TcpListener>,
     pub arena_bytes: u64,
+    pub memory: u64,
     pub place: ArenaPlace,
     pub flush_method: FlushMethod,
     pub retention: RetentionConfig,
@@ -144,6 +145,7 @@ pub fn boot(
         name: plan.name,
         store_host: plan.address,
         level: plan.level,
+        memory: plan.memory,
     };
     let mut broker = Broker::new(identity, plan.options, plan.start_ms);
     broker.restore(restored(plan.metadata, offsets), &mut store);

@@ -150,6 +150,7 @@ fn start(
             metadata,
             listeners: ports.listeners,
             arena_bytes: plan.arena_bytes,
+            memory: plan.memory,
             place: arena_place(config),
             flush_method,
             retention: retention(config, &options),

@@ -13,6 +13,15 @@ use super::intent::{Intent, LoadId};
 /// Bounds of one read. At least one message comes back, however large.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadLimits {
+    /// A message below is an old one, whose bounds are tighter as a rule.
+    pub recent_from: LogOffset,
+    pub recent: Bounds,
+    pub old: Bounds,
+}
+
+/// The next message is not taken if with it there were more.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
     pub messages: u32,
     pub bytes: u32,
 }
@@ -428,8 +437,10 @@ fn start_of_read(from: i64, found: &mut Found) -> Option<QueueOffset> {
 }
 
 fn is_full(found: &Found, entry: &Entry, limits: ReadLimits) -> bool {
+    let is_recent = entry.at >= limits.recent_from;
+    let bounds = if is_recent { limits.recent } else { limits.old };
     found.messages > 0
-        && (found.messages >= limits.messages || found.bytes + entry.size > limits.bytes)
+        && (found.messages >= bounds.messages || found.bytes + entry.size > bounds.bytes)
 }
 
 /// The size that a record's first bytes announce, if they are a record's.

@@ -86,12 +86,14 @@ pub struct Node {
 pub struct Sizes {
     pub ring: u64,
     pub segment: u64,
+    /// What the broker takes for the machine's memory.
+    pub memory: u64,
 }
 
 /// Enough for small messages.
-pub const SMALL: Sizes = Sizes { ring: 1 << 20, segment: 1 << 20 };
+pub const SMALL: Sizes = Sizes { ring: 1 << 20, segment: 1 << 20, memory: 1 << 40 };
 /// Enough for the largest message.
-pub const LARGE: Sizes = Sizes { ring: 16 << 20, segment: 16 << 20 };
+pub const LARGE: Sizes = Sizes { ring: 16 << 20, segment: 16 << 20, memory: 1 << 40 };
 
 impl Node {
     pub fn new() -> Self {
@@ -535,6 +537,7 @@ fn start(
         name: BROKER.to_owned(),
         store_host: "10.0.0.1:10911".parse().unwrap(),
         level,
+        memory: sizes.memory,
     };
     (Shard::new(Broker::new(identity, options, now.unix_ms), store), arena)
 }

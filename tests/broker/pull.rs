@@ -9,7 +9,7 @@ use crate::frames::{
     Ask, Frame, ask, committed, consumer_beat, heartbeat, pull, send, update_topic,
 };
 use crate::memory::{SLOT_BYTES, SLOTS};
-use crate::node::{LARGE, Node, Part};
+use crate::node::{LARGE, Node, Part, SMALL, Sizes};
 
 /// A topic of two queues, and so many messages in the first.
 fn node_with(messages: i32) -> (Node, ConnId) {
@@ -173,6 +173,32 @@ fn a_pull_brings_at_least_one_message_and_no_more_than_its_bounds() {
     node.ask(client, ask(request::UPDATE_BROKER_CONFIG).body(set)).expect(0);
     let few = count(&mut node, pull("g", "T", 0, 0));
     assert!((1..4).contains(&few), "{few}");
+}
+
+#[test]
+fn messages_far_from_the_logs_end_come_within_the_bounds_of_the_disk() {
+    let sizes = Sizes { memory: 100_000, ..SMALL };
+    let mut node = Node::with(BrokerOptions::default(), Default::default(), sizes);
+    let client = node.connect();
+    node.ask(client, update_topic("T", 1)).expect(response::SUCCESS);
+    for _ in 0..100 {
+        node.ask(client, send("T", 0, "x".repeat(1000))).expect(response::SUCCESS);
+    }
+    let count = |node: &mut Node, from: i64| {
+        let read = node.ask(client, pull("g", "T", 0, from)).expect(response::SUCCESS);
+        read.messages().len()
+    };
+    let set = |node: &mut Node, options: &str| {
+        node.ask(client, ask(request::UPDATE_BROKER_CONFIG).body(options)).expect(0);
+    };
+    // 40 percent of the memory hold less than forty of them.
+    assert_eq!((count(&mut node, 0), count(&mut node, 50), count(&mut node, 68)), (8, 8, 32));
+    set(&mut node, "maxTransferCountOnMessageInDisk=20");
+    assert_eq!((count(&mut node, 0), count(&mut node, 68)), (20, 32));
+    set(&mut node, "maxTransferBytesOnMessageInDisk=5000");
+    assert_eq!((count(&mut node, 0), count(&mut node, 68)), (4, 32));
+    set(&mut node, "accessMessageInMemoryMaxRatio=80");
+    assert_eq!((count(&mut node, 0), count(&mut node, 50)), (4, 32));
 }
 
 #[test]

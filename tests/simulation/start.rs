@@ -228,6 +228,8 @@ impl World {
             name: "broker-0".to_owned(),
             store_host: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 10911),
             level: self.config.level,
+            // So that most of what is read counts as old.
+            memory: 1 << 16,
         };
         let mut broker = Broker::new(identity, BrokerOptions::default(), self.now().unix_ms);
         broker.restore(self.metadata.restored(), &mut store);
