@@ -3,6 +3,7 @@
 
 mod attributes;
 mod clients;
+mod consume_rates;
 pub mod context;
 mod deferred;
 mod dispatch;

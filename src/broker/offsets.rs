@@ -4,13 +4,24 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::base::limits::CONSUMER_OFFSETS_MAX;
 
+use super::consume_rates::{ConsumeRates, RateSlot};
+
 /// The consumer offsets of a shard, by group and topic.
 #[derive(Debug, Default)]
 pub struct Offsets {
-    groups: HashMap<String, HashMap<String, Vec<Position>>>,
+    groups: HashMap<String, HashMap<String, OfTopic>>,
+    rates: ConsumeRates,
     count: usize,
     /// Positions that changed since the last `take_changes`, each once.
     changed: Vec<(String, String, u32)>,
+}
+
+/// A group's positions on a topic, by queue.
+#[derive(Debug, Default)]
+struct OfTopic {
+    queues: Vec<Position>,
+    /// How fast it is given messages, once it has pulled.
+    rate: Option<RateSlot>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,10 +88,31 @@ impl Offsets {
         Ok(())
     }
 
-    pub fn note_pull(&mut self, group: &str, topic: &str, queue: u32, offset: i64) {
-        if let Ok(position) = self.position_mut(group, topic, queue) {
-            position.pulled = Some(offset);
+    /// A pull begins at `offset`. Returns where to count what it is given.
+    pub fn note_pull(
+        &mut self,
+        group: &str,
+        topic: &str,
+        queue: u32,
+        offset: i64,
+        now_us: u64,
+    ) -> Option<RateSlot> {
+        if self.position(group, topic, queue).is_none() {
+            self.make_room(group, topic, queue).ok()?;
         }
+        let of_topic = self.groups.get_mut(group)?.get_mut(topic)?;
+        of_topic.queues[queue as usize].pulled = Some(offset);
+        Some(*of_topic.rate.get_or_insert_with(|| self.rates.open(now_us)))
+    }
+
+    pub fn note_given(&mut self, rate: RateSlot, messages: u32, now_us: u64) {
+        self.rates.count(rate, messages, now_us);
+    }
+
+    /// Messages per second that the group was given of a topic in the last minute.
+    pub fn rate(&mut self, group: &str, topic: &str, now_us: u64) -> f64 {
+        let rate = self.groups.get(group).and_then(|topics| topics.get(topic)?.rate);
+        rate.map_or(0.0, |rate| self.rates.per_second(rate, now_us))
     }
 
     /// What changed since the last call, to be made durable in one transaction.
@@ -100,8 +132,8 @@ impl Offsets {
     /// A transaction failed: all positions are to be made durable with the next one.
     pub fn mark_all_changed(&mut self) {
         for (group, topics) in &mut self.groups {
-            for (topic, queues) in topics {
-                for (queue, position) in queues.iter_mut().enumerate() {
+            for (topic, of_topic) in topics {
+                for (queue, position) in of_topic.queues.iter_mut().enumerate() {
                     if position.committed.is_some() && !position.changed {
                         position.changed = true;
                         self.changed.push((group.clone(), topic.clone(), queue as u32));
@@ -119,8 +151,8 @@ impl Offsets {
     pub fn topics_of(&self, group: &str) -> BTreeMap<&str, Vec<(u32, i64)>> {
         let topics = self.groups.get(group).into_iter().flatten();
         topics
-            .map(|(topic, queues)| {
-                let committed = queues.iter().enumerate();
+            .map(|(topic, of_topic)| {
+                let committed = of_topic.queues.iter().enumerate();
                 let committed =
                     committed.filter_map(|(queue, at)| Some((queue as u32, at.committed?)));
                 (topic.as_str(), committed.collect())
@@ -130,8 +162,9 @@ impl Offsets {
 
     /// The groups that have a position on `topic`.
     pub fn groups_of(&self, topic: &str) -> Vec<&str> {
-        let has = |topics: &HashMap<String, Vec<Position>>| {
-            topics.get(topic).is_some_and(|queues| queues.iter().any(|at| at.committed.is_some()))
+        let has = |topics: &HashMap<String, OfTopic>| {
+            let mut queues = topics.get(topic).into_iter().flat_map(|it| &it.queues);
+            queues.any(|at| at.committed.is_some())
         };
         self.groups
             .iter()
@@ -143,7 +176,10 @@ impl Offsets {
     /// Takes out the positions of a group that is being deleted.
     pub fn take_group(&mut self, group: &str) -> Taken {
         let topics = self.groups.remove(group).into_iter().flatten();
-        let taken = topics.map(|(topic, queues)| (group.to_owned(), topic, queues));
+        let taken = topics.map(|(topic, of_topic)| {
+            of_topic.rate.inspect(|rate| self.rates.close(*rate));
+            (group.to_owned(), topic, of_topic.queues)
+        });
         let taken = Taken(taken.collect());
         self.changed.retain(|(name, _, _)| name != group);
         self.count -= taken.len();
@@ -153,8 +189,9 @@ impl Offsets {
     /// Takes out the positions on a topic that is being deleted.
     pub fn take_topic(&mut self, topic: &str) -> Taken {
         let taken = self.groups.iter_mut().filter_map(|(group, topics)| {
-            let (topic, queues) = topics.remove_entry(topic)?;
-            Some((group.clone(), topic, queues))
+            let (topic, of_topic) = topics.remove_entry(topic)?;
+            of_topic.rate.inspect(|rate| self.rates.close(*rate));
+            Some((group.clone(), topic, of_topic.queues))
         });
         let taken = Taken(taken.collect());
         self.changed.retain(|(_, name, _)| name != topic);
@@ -178,7 +215,7 @@ impl Offsets {
     }
 
     fn position(&self, group: &str, topic: &str, queue: u32) -> Option<&Position> {
-        self.groups.get(group)?.get(topic)?.get(queue as usize)
+        self.groups.get(group)?.get(topic)?.queues.get(queue as usize)
     }
 
     /// The position, made when missing. Only the first use of a queue allocates.
@@ -191,13 +228,13 @@ impl Offsets {
         if self.position(group, topic, queue).is_none() {
             self.make_room(group, topic, queue)?;
         }
-        let queues = self.groups.get_mut(group).and_then(|topics| topics.get_mut(topic));
-        Ok(&mut queues.expect("made above")[queue as usize])
+        let of_topic = self.groups.get_mut(group).and_then(|topics| topics.get_mut(topic));
+        Ok(&mut of_topic.expect("made above").queues[queue as usize])
     }
 
     fn make_room(&mut self, group: &str, topic: &str, queue: u32) -> Result<(), TooMany> {
         let topics = self.groups.entry(group.to_owned()).or_default();
-        let queues = topics.entry(topic.to_owned()).or_default();
+        let queues = &mut topics.entry(topic.to_owned()).or_default().queues;
         let grown = (queue as usize + 1).saturating_sub(queues.len());
         if self.count + grown > CONSUMER_OFFSETS_MAX {
             return Err(TooMany);
@@ -260,7 +297,7 @@ mod tests {
     #[test]
     fn a_pull_alone_commits_nothing() {
         let mut offsets = Offsets::default();
-        offsets.note_pull("g", "t", 0, 5);
+        offsets.note_pull("g", "t", 0, 5, 0);
         assert_eq!(offsets.pulled("g", "t", 0), Some(5));
         assert_eq!(offsets.get("g", "t", 0), None);
         assert!(offsets.groups_of("t").is_empty());

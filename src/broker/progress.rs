@@ -69,13 +69,16 @@ impl Broker {
         if wanted.is_empty() {
             wanted = self.offsets.topics_of(&group).into_keys().map(str::to_owned).collect();
         }
+        wanted.sort_unstable();
+        wanted.dedup();
         let mut cold = Cold::default();
-        let mut table = BTreeMap::new();
+        let (mut table, mut consume_tps) = (BTreeMap::new(), 0.0);
         for name in &wanted {
             let Some(topic) = self.topics.by_name(name) else { continue };
             if self.has_unsubscribed(&group, name) {
                 continue;
             }
+            consume_tps += self.offsets.rate(&group, name, cx.now.mono_us);
             for queue in 0..topic.config.read_queues {
                 let committed = self.offsets.get(&group, name, queue).unwrap_or(0).max(0);
                 let mut offset = ConsumeOffset {
@@ -90,7 +93,7 @@ impl Broker {
                 table.insert(self.message_queue(topic, queue), offset);
             }
         }
-        let stats = ConsumeStats { consume_tps: 0.0, offset_table: QueueMap(table) };
+        let stats = ConsumeStats { consume_tps, offset_table: QueueMap(table) };
         cold.answer(cx, to, &to_bytes(&stats))
     }
 

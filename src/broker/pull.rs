@@ -13,6 +13,7 @@ use crate::wire::pull::{PullRequest, pull_flag};
 use crate::wire::{FrameWriter, Request, body::heartbeat::MessageModel};
 
 use super::Broker;
+use super::consume_rates::RateSlot;
 use super::context::{Cause, Context, FramePlace, Outcome, ReplyTo};
 use super::holds::Hold;
 use super::members::tag_codes;
@@ -31,6 +32,8 @@ pub struct HeldPull {
     filter: Filter,
     group_sys_flag: i32,
     topic_sys_flag: u32,
+    /// Where what it is given is counted.
+    rate: Option<RateSlot>,
 }
 
 /// Which messages a consumer wants, by the code of their tag.
@@ -95,7 +98,7 @@ impl Broker {
         })?;
         let filter = self.filter_of(&pull, &group, &name)?;
         let slot = self.topics.queue(topic_slot, queue, cx.store);
-        let held = HeldPull {
+        let mut held = HeldPull {
             to,
             slot,
             wanted: pull.queue_offset,
@@ -104,6 +107,7 @@ impl Broker {
             filter,
             group_sys_flag,
             topic_sys_flag,
+            rate: None,
         };
         // A pull that has waited for the disk must not take back what came meanwhile.
         if pull.has(pull_flag::COMMIT_OFFSET) && !place.waited {
@@ -113,7 +117,7 @@ impl Broker {
                 other => other?,
             }
         }
-        self.offsets.note_pull(&group, &name, queue, pull.queue_offset);
+        held.rate = self.offsets.note_pull(&group, &name, queue, pull.queue_offset, cx.now.mono_us);
         let hold_us = self.hold_us(&pull);
         self.serve(cx, held, hold_us)
     }
@@ -188,7 +192,12 @@ impl Broker {
         self.stats.gets += u64::from(found.messages);
         self.stats.get_bytes += u64::from(found.bytes);
         match found.status {
-            Status::Found => self.stats.gets_found += 1,
+            Status::Found => {
+                self.stats.gets_found += 1;
+                if let Some(rate) = pull.rate {
+                    self.offsets.note_given(rate, found.messages, cx.now.mono_us);
+                }
+            }
             _ => self.stats.gets_missed += 1,
         }
         if pull.to.oneway {

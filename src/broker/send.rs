@@ -165,6 +165,7 @@ impl Broker {
         };
         if request.body.len() > self.options.max_message_size as usize {
             let (is, max) = (request.body.len(), self.options.max_message_size);
+            self.stats.puts_failed += 1;
             return Err(Refusal::illegal(format!(
                 "the message is illegal: its body has {is} bytes, maxMessageSize is {max}"
             )));
@@ -193,6 +194,7 @@ impl Broker {
             }
             Err(refusal) => {
                 self.sends.forget(mark);
+                self.stats.puts_failed += 1;
                 Err(refusal)
             }
         }
@@ -315,6 +317,7 @@ impl Broker {
                 Err(why) => {
                     let refusal = Refusal::no_room(&why);
                     for admitted in self.sends.requests.drain(from..) {
+                        self.stats.puts_failed += 1;
                         cx.refuse(admitted.to, &refusal);
                     }
                     break;

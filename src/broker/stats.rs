@@ -8,6 +8,8 @@ pub struct Stats {
     pub start_ms: i64,
     pub puts: u64,
     pub put_bytes: u64,
+    /// Sends that the checks of topic and queue let pass and the store did not take, as
+    /// Apache counts them: too large, malformed, or the log has failed.
     pub puts_failed: u64,
     pub gets: u64,
     pub get_bytes: u64,

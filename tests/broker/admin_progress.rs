@@ -89,6 +89,60 @@ fn consume_stats_tell_how_far_a_group_is_behind() {
 }
 
 #[test]
+fn consume_stats_tell_how_fast_a_group_was_given_messages_in_the_last_minute() {
+    let mut node = Node::new();
+    let client = node.connect();
+    for topic in ["T", "U"] {
+        node.ask(client, update_topic(topic, 1)).expect(response::SUCCESS);
+        for _ in 0..10 {
+            node.ask(client, send(topic, 0, "x")).expect(response::SUCCESS);
+        }
+    }
+    let tps = |node: &mut Node, asked: Ask| {
+        let told = node.ask(client, asked).expect(response::SUCCESS);
+        from_bytes::<ConsumeStats>(&told.body).unwrap().consume_tps
+    };
+    let of = |group: &str, topic: &str| consume_stats(group).with("topic", topic);
+    assert_eq!(tps(&mut node, of("g", "T")), 0.0);
+    // Two minutes of ten messages a second from one topic, half of them from the other.
+    for second in 0..120 {
+        node.ask(client, pull("g", "T", 0, 0)).expect(response::SUCCESS);
+        if second % 2 == 0 {
+            node.ask(client, pull("g", "U", 0, 0)).expect(response::SUCCESS);
+        }
+        node.ask(client, pull("other", "T", 0, 10)).expect(response::PULL_NOT_FOUND);
+        node.pass(1_000);
+    }
+    let (one, other) = (tps(&mut node, of("g", "T")), tps(&mut node, of("g", "U")));
+    assert!((9.0..11.0).contains(&one) && (4.5..5.5).contains(&other), "{one} and {other}");
+    let both = tps(&mut node, of("g", "T").with("topicList", "U;T"));
+    assert!((both - one - other).abs() < 1e-6, "{both}");
+    assert_eq!(tps(&mut node, of("other", "T")), 0.0);
+    node.pass(90_000);
+    assert_eq!(tps(&mut node, of("g", "T")), 0.0);
+}
+
+#[test]
+fn sends_that_the_store_refuses_are_counted() {
+    let mut node = Node::new();
+    let client = node.connect();
+    node.ask(client, update_topic("T", 1)).expect(response::SUCCESS);
+    let failed = |node: &mut Node| {
+        let told = node.ask(client, ask(request::GET_BROKER_RUNTIME_INFO)).expect(0);
+        from_bytes::<KvTable>(&told.body).unwrap().table["putMessageFailedTimes"].clone()
+    };
+    // As with Apache, what the checks before the store refuse is no failure of it.
+    node.ask(client, send("T", 7, "x")).expect(response::INVALID_PARAMETER);
+    node.ask(client, send("T", 0, "x")).expect(response::SUCCESS);
+    assert_eq!(failed(&mut node), "0");
+    node.ask(client, send("T", 0, vec![0; (4 << 20) + 1])).expect(response::MESSAGE_ILLEGAL);
+    let long = send("T", 0, "x").with("i", format!("K\u{1}{}\u{2}", "v".repeat(32_767)));
+    node.ask(client, long.clone()).expect(response::MESSAGE_ILLEGAL);
+    node.send(client, &long.oneway());
+    assert_eq!(failed(&mut node), "3");
+}
+
+#[test]
 fn statistics_wait_for_index_entries_that_lie_on_disk() {
     let mut node = Node::new();
     let client = node.connect();
