@@ -15,9 +15,11 @@ pub mod outgoing;
 pub mod properties;
 pub mod time;
 pub mod topic;
+pub mod unique_id;
 
 pub use ack::AckLevel;
 pub use connection::ConnId;
 pub use offset::{LogOffset, QueueOffset};
 pub use time::Now;
 pub use topic::TopicId;
+pub use unique_id::UniqueIds;

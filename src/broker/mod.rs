@@ -26,7 +26,6 @@ mod settings;
 mod stats;
 mod topic_admin;
 mod topics;
-mod unique_id;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddrV4;
@@ -35,7 +34,7 @@ use crate::base::group::GroupConfig;
 use crate::base::metadata::DataVersion;
 use crate::base::options::BrokerOptions;
 use crate::base::outgoing::Piece;
-use crate::base::{AckLevel, ConnId, LogOffset};
+use crate::base::{AckLevel, ConnId, LogOffset, UniqueIds};
 use crate::queue::QueueSlot;
 
 use clients::Awaited;
@@ -47,7 +46,6 @@ use offsets::Offsets;
 use send::Sends;
 use stats::Stats;
 use topics::Topics;
-use unique_id::UniqueIds;
 
 pub use dispatch::CODES;
 pub use offset_journal::journaled_positions;
@@ -126,6 +124,12 @@ pub struct Broker {
     shown: Vec<QueueSlot>,
 }
 
+/// Ids of our own, which differ between the shards of a process and between its lives.
+fn unique_ids(host: SocketAddrV4, start_ms: i64) -> UniqueIds {
+    let hash = u32::from(host.port()) << 16 | u32::from((start_ms >> 10) as u16);
+    UniqueIds::new(*host.ip(), hash)
+}
+
 /// What clients are told of where their broker is.
 const REGION: &str = "DefaultRegion";
 
@@ -136,7 +140,7 @@ impl Broker {
     pub fn new(identity: Identity, options: BrokerOptions, start_ms: i64) -> Self {
         let version = DataVersion { counter: 1, state_version: 0, timestamp: start_ms };
         let mut broker = Self {
-            unique_ids: UniqueIds::new(identity.store_host, start_ms),
+            unique_ids: unique_ids(identity.store_host, start_ms),
             own_properties: Vec::new(),
             cluster: identity.cluster,
             name: identity.name,

@@ -12,7 +12,7 @@ use crate::base::limits::{PROPERTIES_BYTES_MAX, TURN_BYTES_MAX};
 use crate::base::memory::Span;
 use crate::base::properties::{self, KEY_END, VALUE_END};
 use crate::base::topic::PERM_WRITE;
-use crate::base::{AckLevel, ConnId, LogOffset, QueueOffset, names};
+use crate::base::{AckLevel, ConnId, LogOffset, Now, QueueOffset, names};
 use crate::log::NewRecord;
 use crate::log::record::record_len;
 use crate::queue::QueueSlot;
@@ -172,9 +172,9 @@ impl Broker {
         }
         let mark = self.sends.mark();
         let admitted = if send.batch {
-            self.admit_batch(&name, &send, template)
+            self.admit_batch(&name, &send, template, cx.now)
         } else {
-            self.admit_single(&send, template)
+            self.admit_single(&send, template, cx.now)
         };
         let bytes = self.sends.bytes - mark.bytes;
         let max = cx.store.batch_bytes_max();
@@ -204,12 +204,13 @@ impl Broker {
         &mut self,
         send: &SendRequest,
         template: Record,
+        now: Now,
     ) -> Result<(Text, AckLevel), Refusal> {
         let start = self.sends.scratch.len();
         if let Some(text) = &send.properties {
             text.append_to(&mut self.sends.scratch);
         }
-        self.admit_record(start, template)
+        self.admit_record(start, template, now)
     }
 
     fn admit_batch(
@@ -217,6 +218,7 @@ impl Broker {
         topic: &str,
         send: &SendRequest,
         template: Record,
+        now: Now,
     ) -> Result<(Text, AckLevel), Refusal> {
         if names::is_retry(topic) {
             return Err(Refusal::illegal("a batch cannot go to a retry topic"));
@@ -238,8 +240,8 @@ impl Broker {
                 len: entry.body.len() as u32,
                 ..template.body
             };
-            let admitted =
-                self.admit_record(start, Record { body, flag: entry.flag, ..template })?;
+            let record = Record { body, flag: entry.flag, ..template };
+            let admitted = self.admit_record(start, record, now)?;
             first.get_or_insert(admitted);
         }
         first.ok_or_else(|| Refusal::illegal("the batch holds no message"))
@@ -250,13 +252,16 @@ impl Broker {
         &mut self,
         start: usize,
         template: Record,
+        now: Now,
     ) -> Result<(Text, AckLevel), Refusal> {
         let scratch = &mut self.sends.scratch;
         end_property(scratch, start);
         let mut found = scan_properties(scratch, start)?;
         if found.uniq.len == 0 {
-            let id = self.unique_ids.push_property(scratch);
-            found.uniq = Text { start: id.start as u32, len: id.len() as u32 };
+            let id = self.unique_ids.next(now.unix_ms);
+            properties::push(scratch, b"UNIQ_KEY", &id);
+            let end = scratch.len() - 1;
+            found.uniq = Text { start: (end - id.len()) as u32, len: id.len() as u32 };
         }
         scratch.extend_from_slice(&self.own_properties);
         let len = scratch.len() - start;

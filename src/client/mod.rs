@@ -13,7 +13,6 @@ mod route;
 mod send;
 mod session;
 mod tail;
-mod unique_id;
 
 use std::io::{self, BufReader, IsTerminal};
 

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{BufRead, Read, Write};
+use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::connection::{Connection, Reply};
 use super::error::ClientError;
 use super::route::{BrokerQueues, NameServers, writable};
-use super::unique_id::UniqueIds;
+use crate::base::UniqueIds;
 use crate::base::limits::BODY_BYTES_MAX;
 use crate::base::names::AUTO_CREATE_MODEL;
 use crate::base::properties;
@@ -142,8 +143,8 @@ impl Sender {
             places: Vec::new(),
             connections: HashMap::new(),
             // Single messages of many runs are to spread over the queues as well.
-            next: RandomState::new().build_hasher().finish() >> 1,
-            ids: UniqueIds::new(),
+            next: random() >> 1,
+            ids: UniqueIds::new(Ipv4Addr::LOCALHOST, random() as u32),
         })
     }
 
@@ -154,8 +155,9 @@ impl Sender {
         let born = now_ms();
         // One id for all tries, by which consumers can tell a message that came twice.
         let id = self.ids.next(born);
+        let id = str::from_utf8(&id).expect("hex digits");
         for last in (1..=TRIES).map(|this| this == TRIES) {
-            match self.offer(&id, born, body) {
+            match self.offer(id, born, body) {
                 Err(error) if error.is_worth_another_try() && !last => {
                     self.places.clear();
                     thread::sleep(BEFORE_ANOTHER_TRY);
@@ -263,6 +265,11 @@ fn read_reply(reply: &Reply, broker: &str, id: &str) -> Result<Sent, ClientError
         offset: place.queue_offset,
         reservation,
     })
+}
+
+/// What another process does not draw.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 pub(super) fn now_ms() -> i64 {

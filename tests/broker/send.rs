@@ -77,7 +77,11 @@ fn a_message_is_stored_with_all_that_its_sender_said() {
     assert_eq!(of("TRACE_ON"), Some(&b"true"[..]));
     assert_eq!(of("CLUSTER"), Some(&b"DefaultCluster"[..]), "the broker's, not the sender's");
     let unique = of("UNIQ_KEY").unwrap();
-    assert!(unique.len() == 32 && unique.iter().all(u8::is_ascii_hexdigit));
+    let unique = str::from_utf8(unique).unwrap();
+    assert!(unique.starts_with("0A000001"), "the broker's address: {unique}");
+    // 2023-11-01, when the month began by which tools tell when the message was made.
+    let span_ms = i64::from_str_radix(&unique[20..28], 16).unwrap();
+    assert_eq!((span_ms, unique.len()), (START_MS - 1_698_796_800_000, 32));
 }
 
 #[test]
