@@ -110,6 +110,8 @@ pub struct PortPair {
 pub struct NameServerConfig {
     pub listen: Ipv4Addr,
     pub port: u16,
+    /// Where values are kept.
+    pub data_dir: PathBuf,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

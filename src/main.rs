@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use ringmq::client;
-use ringmq::config::{self, Machine, ParseError, Role};
+use ringmq::config::{self, Machine, NameServerConfig, ParseError, Role};
 use ringmq::control::name_server::{AloneOptions, serve_alone};
 use ringmq::serve;
 use tracing_subscriber::EnvFilter;
@@ -22,8 +22,8 @@ fn main() -> ExitCode {
     let played = match role {
         Role::Serve(config) => serve::run(&config),
         Role::NameServer(config) => {
-            let options = AloneOptions { listen: config.listen, port: config.port };
-            serve_alone(&options).map_err(|error| format!("the name server: {error}"))
+            let NameServerConfig { listen, port, data_dir } = config;
+            serve_alone(&AloneOptions { listen, port, data_dir })
         }
         Role::Send(config) => client::send(config).map_err(|error| error.to_string()),
         Role::Tail(config) => client::tail(config).map_err(|error| error.to_string()),

@@ -218,6 +218,9 @@ fn host_names_are_resolved_once_to_ipv4() {
 fn subcommands_have_their_own_settings() {
     let Ok(Role::NameServer(config)) = parse("namesrv --port 1") else { panic!() };
     assert_eq!((config.listen, config.port), (Ipv4Addr::LOCALHOST, 1));
+    assert_eq!(config.data_dir, Path::new("./ringmq-namesrv"));
+    let Err(error) = parse("namesrv --data-dir=") else { panic!() };
+    assert!(error.to_string().starts_with("--data-dir"), "{error}");
     let Ok(Role::Send(config)) = parse("send T hello --tag a") else { panic!() };
     assert_eq!((config.topic.as_str(), config.body.as_deref()), ("T", Some("hello")));
     assert_eq!((config.tag.as_deref(), config.keys), (Some("a"), None));

@@ -323,6 +323,7 @@ pub(super) fn name_server(args: NamesrvArgs) -> Checked<NameServerConfig> {
     Ok(NameServerConfig {
         listen: of("listen", &args.listen).address(Ipv4Addr::LOCALHOST)?,
         port: of("port", &args.port).port(NAME_SERVER_PORT, 1)?,
+        data_dir: of("data-dir", &args.data_dir).path()?.unwrap_or_default(),
     })
 }
 

@@ -50,6 +50,9 @@ pub struct NamesrvArgs {
     /// Port to listen on; 0 takes a free one
     #[arg(long, default_value = "9876")]
     pub port: String,
+    /// Directory of the values that tools put here (KV); made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "./ringmq-namesrv")]
+    pub data_dir: String,
 }
 
 #[derive(Debug, Args)]

@@ -8,9 +8,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
-use std::{io, mem};
+use std::{fs, io, mem};
 
 use nix::sys::socket::{Backlog, Shutdown, listen, shutdown};
 use tokio::sync::{oneshot, watch};
@@ -20,6 +22,8 @@ use tracing::{debug, info, warn};
 
 use super::clock::Clock;
 use super::frames::{Broken, Budget, FrameReader, Socket};
+use super::kept_values::KeptValues;
+use super::metadata::{Loaded, Metadata, MetadataError, Outcome, Ticket};
 use super::signals::Signals;
 use crate::base::limits::{
     CONTROL_BACKLOG_BYTES_MAX, CONTROL_BUFFER_BYTES_MAX, CONTROL_CONNECTIONS_MAX,
@@ -44,13 +48,17 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Makes changes of values durable; the receiver tells when, or why not.
 pub type Keep = Box<dyn Fn(Vec<ValueChange>) -> oneshot::Receiver<Result<(), String>>>;
 
-/// Where `ringmq namesrv` listens.
+/// Where `ringmq namesrv` listens, and where it keeps values.
 #[derive(Clone, Debug)]
 pub struct AloneOptions {
     pub listen: Ipv4Addr,
     /// 0 takes a free one.
     pub port: u16,
+    pub data_dir: PathBuf,
 }
+
+/// Its one file. A broker has none of this name, should both be given one directory.
+const FILE: &str = "namesrv.redb";
 
 /// A name server that accepts connections until it is told to stop.
 pub struct NameServerService {
@@ -130,18 +138,64 @@ impl NameServerService {
     }
 }
 
-/// Runs a name server alone until SIGTERM or SIGINT; prints where it listens.
-pub fn serve_alone(options: &AloneOptions) -> io::Result<()> {
-    let signals = Signals::watch()?;
-    let listener = NameServerService::bind((options.listen, options.port).into())?;
+/// Runs a name server alone until SIGTERM or SIGINT; prints where it listens. The error
+/// says what to do.
+pub fn serve_alone(options: &AloneOptions) -> Result<(), String> {
+    let signals = Signals::watch().map_err(|error| format!("cannot watch signals: {error}"))?;
+    let AloneOptions { listen, port, data_dir } = options;
+    let listener = NameServerService::bind((*listen, *port).into()).map_err(|error| {
+        format!(
+            "the name server cannot listen on {listen}:{port}: {error}; end what listens there, \
+             or give another --port"
+        )
+    })?;
+    let (metadata, loaded) = open_values(data_dir)?;
+    let values = Arc::new(KeptValues::default());
+    let deliver = {
+        let values = Arc::clone(&values);
+        move |ticket: Ticket, result: Result<Outcome, MetadataError>| {
+            values.on_stored(ticket.token, result.map(drop).map_err(|error| error.to_string()));
+        }
+    };
+    let metadata =
+        metadata.start(deliver).map_err(|error| format!("cannot start a thread: {error}"))?;
+    let restored = loaded.values.into_iter().map(|((space, key), value)| (space, key, value));
+    let keep = values.keep(metadata.handle());
+    let served = listen_and_serve(listener, restored, keep, signals.stopping());
+    metadata.close();
+    served.map_err(|error| format!("the name server: {error}"))
+}
+
+fn listen_and_serve(
+    listener: StdListener,
+    restored: impl IntoIterator<Item = (String, String, String)>,
+    keep: Keep,
+    stopping: watch::Receiver<bool>,
+) -> io::Result<()> {
     let addr = listener.local_addr()?;
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
     runtime.block_on(async {
-        let service = NameServerService::new(listener, Options::default(), [], None);
+        let service = NameServerService::new(listener, Options::default(), restored, Some(keep));
         println!("ready namesrv {addr}");
-        let served = service.serve(signals.stopping()).await;
+        let served = service.serve(stopping).await;
         info!("the name server has stopped");
         served
+    })
+}
+
+fn open_values(data_dir: &Path) -> Result<(Metadata, Loaded), String> {
+    let shown = data_dir.display();
+    let parent = data_dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    let made = fs::create_dir_all(data_dir).and_then(|()| fs::File::open(parent)?.sync_all());
+    made.map_err(|error| {
+        format!("cannot make {shown}, where values are kept: {error}; give another --data-dir")
+    })?;
+    Metadata::open(&data_dir.join(FILE), 0).map_err(|error| {
+        format!(
+            "{error} ({}); end the name server that uses {shown}, or give another --data-dir",
+            data_dir.join(FILE).display()
+        )
     })
 }
 

@@ -1,16 +1,14 @@
 //! The control thread of `ringmq serve`: the embedded name server, registration with
 //! name servers, the node, and the way to the end.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, info};
 
@@ -19,13 +17,13 @@ use super::{Addressed, Serving, Table, ports, start};
 use crate::base::metadata::DataVersion;
 use crate::base::topic::TopicConfig;
 use crate::config::{Config, NameServers};
-use crate::control::metadata::{Change, MetadataHandle, Ticket};
-use crate::control::name_server::{Keep, NameServerService};
+use crate::control::kept_values::KeptValues;
+use crate::control::name_server::NameServerService;
 use crate::control::registration::{Registrar, Registration};
 use crate::control::signals::Signals;
 use crate::engine::Letter;
 use crate::log::ChainEnd;
-use crate::namesrv::{Options, ValueChange};
+use crate::namesrv::Options;
 
 /// After the name servers have dropped the shards, clients are served this much longer.
 const GRACE: Duration = Duration::from_secs(1);
@@ -77,14 +75,14 @@ async fn control(
     (sender, mut notices): (mpsc::UnboundedSender<Notice>, mpsc::UnboundedReceiver<Notice>),
     mut stopping: watch::Receiver<bool>,
 ) -> Result<Ends, String> {
-    let kept_values = Rc::new(RefCell::new(Values::default()));
+    let kept_values = Arc::new(KeptValues::default());
     let (name_server_stop, stop) = watch::channel(false);
     let name_server = embedded.map(|listener| {
         let values = serving.loaded_values.iter();
         let values: Vec<_> = values
             .map(|((space, key), value)| (space.clone(), key.clone(), value.clone()))
             .collect();
-        let keep = keep_values(serving.metadata.handle(), Rc::clone(&kept_values));
+        let keep = kept_values.keep(serving.metadata.handle());
         let service = NameServerService::new(listener, Options::default(), values, Some(keep));
         tokio_uring::spawn(service.serve(stop))
     });
@@ -123,7 +121,7 @@ async fn control(
 async fn drain(
     serving: &Serving,
     node: &mut Node<ShardPublisher>,
-    values: &RefCell<Values>,
+    values: &KeptValues,
     notices: &mut mpsc::UnboundedReceiver<Notice>,
     ended: &mut Ends,
 ) {
@@ -160,13 +158,11 @@ fn note_end(ended: &mut Ends, shard: u16, result: Result<ChainEnd, String>) {
     ended.insert(shard, result);
 }
 
-fn tell(node: &mut Node<ShardPublisher>, values: &RefCell<Values>, notice: Notice) {
+fn tell(node: &mut Node<ShardPublisher>, values: &KeptValues, notice: Notice) {
     match notice {
         Notice::Effect { shard, effect } => node.on_effect(shard, effect),
-        Notice::Stored { ticket, result } if ticket.party == VALUES => {
-            if let Some(told) = values.borrow_mut().waiting.remove(&ticket.token) {
-                let _ = told.send(result.map(|_| ()));
-            }
+        Notice::Stored { ticket, result } if ticket.party == KeptValues::PARTY => {
+            values.on_stored(ticket.token, result.map(|_| ()));
         }
         Notice::Stored { ticket, result } => node.on_stored(ticket, result),
         Notice::Published { shard, version } => node.on_published(shard, version),
@@ -226,46 +222,6 @@ fn registration(shard: &Addressed, (version, topics): Table) -> Registration {
         broker_id: 0,
         data_version: version,
         topics: Arc::new(topics),
-    }
-}
-
-/// Values that tools put into the embedded name server, on their way to the metadata.
-#[derive(Default)]
-struct Values {
-    waiting: HashMap<u64, oneshot::Sender<Result<(), String>>>,
-    next: u64,
-}
-
-/// The name server's own number among the metadata's parties.
-const VALUES: u16 = u16::MAX - 2;
-
-fn keep_values(metadata: MetadataHandle, values: Rc<RefCell<Values>>) -> Keep {
-    Box::new(move |changes: Vec<ValueChange>| {
-        let (told, kept) = oneshot::channel();
-        let mut told = Some(told);
-        let mut values = values.borrow_mut();
-        let last = changes.len();
-        for (at, change) in changes.into_iter().enumerate() {
-            values.next += 1;
-            let ticket = Ticket { party: VALUES, token: values.next };
-            let taken = metadata.submit(ticket, value_change(change));
-            // Changes become durable in their order: the last one speaks for all.
-            if at + 1 == last || taken.is_err() {
-                let Some(told) = told.take() else { continue };
-                match taken {
-                    Ok(()) => _ = values.waiting.insert(ticket.token, told),
-                    Err(_) => _ = told.send(Err("too many changes wait".to_owned())),
-                }
-            }
-        }
-        kept
-    })
-}
-
-fn value_change(change: ValueChange) -> Change {
-    match change {
-        ValueChange::Put { namespace, key, value } => Change::PutValue { namespace, key, value },
-        ValueChange::Delete { namespace, key } => Change::DeleteValue { namespace, key },
     }
 }
 
