@@ -14,6 +14,7 @@ pub struct DiskState {
     disk: DiskUse,
     /// Base and newest store time of each segment, in log order.
     segments: VecDeque<(LogOffset, i64)>,
+    checked_us: u64,
     next_check_us: u64,
     asked: bool,
     /// Something was appended since the last look.
@@ -21,7 +22,8 @@ pub struct DiskState {
 }
 
 /// How often the disk is looked at, and old segments with it: a log that grows by a
-/// gigabyte a second must not wait ten seconds for room, one that rests need not ask.
+/// gigabyte a second must not wait ten seconds for room, nor senders that are refused
+/// until there is some; a log that rests need not ask.
 const CHECK_GROWING_US: u64 = 1_000_000;
 const CHECK_RESTING_US: u64 = 10_000_000;
 
@@ -33,7 +35,7 @@ impl DiskState {
         segments: impl IntoIterator<Item = (LogOffset, i64)>,
     ) -> Self {
         let segments = segments.into_iter().collect();
-        Self { rules, disk, segments, next_check_us: 0, asked: false, grown: false }
+        Self { rules, disk, segments, checked_us: 0, next_check_us: 0, asked: false, grown: false }
     }
 
     pub fn disk(&self) -> DiskUse {
@@ -45,8 +47,8 @@ impl DiskState {
             return Ok(());
         }
         Err(format!(
-            "the disk is {}.{} % full: from {} % on no message is stored, until segments \
-             expire or space is made",
+            "the disk is {}.{} % full: from {} % on (--disk-refuse-at) no message is stored, \
+             until segments expire or space is made",
             self.disk.0 / 10,
             self.disk.0 % 10,
             self.rules.refuse_at.0 / 10
@@ -55,7 +57,9 @@ impl DiskState {
 
     /// The log has reached the segment at `base`; the one before it is complete.
     pub(super) fn on_appended(&mut self, base: LogOffset, store_ms: i64) {
-        self.grown = true;
+        if !std::mem::replace(&mut self.grown, true) {
+            self.next_check_us = self.next_check_us.min(self.checked_us + CHECK_GROWING_US);
+        }
         match self.segments.back_mut() {
             Some((last, newest)) if *last == base => *newest = store_ms,
             _ => self.segments.push_back((base, store_ms)),
@@ -83,7 +87,8 @@ impl DiskState {
         self.disk = disk;
         self.asked = false;
         let grown = std::mem::take(&mut self.grown);
-        let wait_us = if grown { CHECK_GROWING_US } else { CHECK_RESTING_US };
+        let wait_us = if grown || after { CHECK_GROWING_US } else { CHECK_RESTING_US };
+        self.checked_us = now.mono_us;
         self.next_check_us = now.mono_us + wait_us;
     }
 

@@ -140,6 +140,23 @@ fn a_full_disk_gets_code_14_until_there_is_room_again() {
 }
 
 #[test]
+fn a_disk_is_looked_at_within_a_second_of_what_it_matters_for() {
+    let (mut node, client) = node_with_topic();
+    node.pass(63_000);
+    node.disk_use = DiskUse(901);
+    // The log grows again after a rest.
+    node.ask(client, send("T", 0, "x")).expect(response::SUCCESS);
+    node.pass(1_000);
+    let remark = refused(&mut node, client, send("T", 0, "x"), response::SERVICE_NOT_AVAILABLE);
+    assert!(remark.contains("--disk-refuse-at"), "{remark}");
+    // Senders are refused.
+    node.pass(30_000);
+    node.disk_use = DiskUse(899);
+    node.pass(1_000);
+    node.ask(client, send("T", 0, "x")).expect(response::SUCCESS);
+}
+
+#[test]
 fn sends_wait_a_second_for_room_and_then_get_code_2() {
     let mut node = Node::new();
     let client = node.connect();
