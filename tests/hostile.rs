@@ -5,6 +5,8 @@
 mod connections;
 #[path = "hostile/damage.rs"]
 mod damage;
+#[path = "hostile/disk.rs"]
+mod disk;
 #[path = "hostile/frames.rs"]
 mod frames;
 #[path = "hostile/late_write.rs"]

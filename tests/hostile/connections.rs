@@ -1,6 +1,8 @@
 //! Peers that stall: they cost a bounded amount of memory, and others go on.
 
 use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -82,7 +84,7 @@ fn a_slow_reader_gets_its_bytes_though_the_log_goes_round_its_ring_meanwhile() {
 }
 
 #[test]
-fn half_frames_and_idle_connections_disturb_nobody() {
+fn half_frames_disturb_nobody() {
     let place = Place::new();
     let node = place.start();
     let mut other = Peer::connect(&node.address);
@@ -106,28 +108,59 @@ fn half_frames_and_idle_connections_disturb_nobody() {
         })
         .collect();
     let before = node.peak_kib();
-    let idle: Vec<Peer> = (0..idle_connections()).map(|_| Peer::connect(&node.address)).collect();
-    for _ in 0..10 {
-        other.send_one();
-    }
     for (mut peer, cut) in halves {
         peer.write(&frame[cut..]);
         peer.read().expect(0);
     }
-    // The last of them is served, so all were accepted.
-    let mut idle = idle;
-    idle.last_mut().unwrap().send_one();
     let grown = node.peak_kib() - before;
     assert!(grown <= MEMORY_KIB, "{grown} KiB more than before");
-    drop((announced, idle));
+    drop(announced);
     other.send_one();
     node.stop();
 }
 
-/// 2000, or fewer where this process may not open as many.
+#[test]
+fn ten_thousand_idle_connections_disturb_nobody() {
+    let place = Place::new();
+    let node = place.start();
+    let mut other = Peer::connect(&node.address);
+    other.create("T");
+    other.send_one();
+    let before = node.peak_kib();
+    let (count, mut slowest) = (idle_connections(), Duration::ZERO);
+    let mut idle = Vec::new();
+    for n in 0..count {
+        idle.push(TcpStream::connect(&node.address).unwrap());
+        if n % 50 == 0 {
+            let begun = Instant::now();
+            other.send_one();
+            let read = other.ask(&pull("T", 0)).expect(0);
+            assert!(!read.bodies().is_empty());
+            slowest = slowest.max(begun.elapsed());
+        }
+    }
+    // The last of them is served, so all were accepted.
+    Peer::over(idle.pop().unwrap()).send_one();
+    let grown = node.peak_kib() - before;
+    println!("{count} connections: {grown} KiB, and {slowest:?} for a send and a pull at most");
+    assert!(grown <= MEMORY_KIB, "{grown} KiB more than before");
+    // Clients give up after this long.
+    assert!(slowest < Duration::from_secs(3), "{slowest:?} for a send and a pull");
+    drop(idle);
+    other.send_one();
+    node.stop();
+}
+
+/// 10,000, or as many as this process may open beside what other tests need.
 fn idle_connections() -> u64 {
+    const WANTED: u64 = 10_000;
+    const OTHERS: u64 = 1_000;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    let wanted = hard.min(soft.max(4096));
-    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).unwrap();
-    wanted.saturating_sub(300).clamp(100, 2000)
+    let limit = soft.max(hard.min(WANTED + OTHERS));
+    setrlimit(Resource::RLIMIT_NOFILE, limit, hard).unwrap();
+    let count = WANTED.min(limit.saturating_sub(OTHERS).max(limit / 2));
+    if count < WANTED {
+        eprintln!("only {count} idle connections: the hard limit of open files is {hard}");
+    }
+    count
 }

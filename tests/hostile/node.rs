@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -46,6 +47,11 @@ impl Place {
         command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(serve.get_program());
         command.args(serve.get_args()).args(flags).stdin(Stdio::null()).env_remove("RINGMQ_LOG");
         self.run(&mut command)
+    }
+
+    /// Starts a node in a way of its own; the error is all that it has said.
+    pub fn try_start(&self, mut command: Command) -> Result<Node<'_>, String> {
+        self.run(&mut command).try_ready()
     }
 
     fn run(&self, command: &mut Command) -> Node<'_> {
@@ -93,6 +99,11 @@ impl Drop for Place {
     }
 }
 
+/// Whether permissions of files mean nothing to this process.
+pub fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
 /// A small node on free ports.
 pub fn serve(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
@@ -119,16 +130,26 @@ pub struct Node<'p> {
 
 impl Node<'_> {
     /// Waits until it serves.
-    pub fn ready(mut self) -> Self {
+    pub fn ready(self) -> Self {
+        self.try_ready().unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// Waits until it serves; the error is all that it has said instead.
+    fn try_ready(mut self) -> Result<Self, String> {
         let mut line = String::new();
         // Ends with the process, if it says nothing.
         _ = BufReader::new(self.child.stdout.take().unwrap()).read_line(&mut line);
         let word = |name: &str| line.split([' ', ',']).find_map(|word| word.strip_prefix(name));
         self.address = word("broker-0=").unwrap_or_default().to_owned();
         self.name_server = word("namesrv=").unwrap_or_default().to_owned();
-        let said = || self.place.log_of_node();
-        assert!(!self.address.is_empty(), "no ready line but {line:?}: {}", said());
-        self
+        match self.address.is_empty() {
+            true => Err(format!("no ready line but {line:?}: {}", self.place.log_of_node())),
+            false => Ok(self),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// How many files of the log it has open.

@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::process::{Child, Stdio};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
-use crate::node::{Place, outcome, serve};
+use crate::node::{Place, is_root, outcome, serve};
 
 fn spawn(place: &Place, flags: &[&str]) -> Child {
     let mut command = serve(&place.data());
@@ -40,6 +43,52 @@ fn expect_refused(child: Child, parts: &[&str]) {
     for part in parts {
         assert!(last.contains(part), "{part:?} is not in: {last}");
     }
+}
+
+/// Lets the command run as somebody whom permissions concern, if we are root.
+fn as_nobody(mut command: Command) -> Command {
+    const NOBODY: u32 = 65_534;
+    if is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
+}
+
+/// Whether such a one can start our program at all.
+fn nobody_may_start_it() -> bool {
+    let mut command = as_nobody(Command::new(env!("CARGO_BIN_EXE_ringmq")));
+    command.arg("--help").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_directory_that_may_not_be_written_is_named() {
+    if !nobody_may_start_it() {
+        eprintln!("SKIPPED: no user without root's rights can start the program from here");
+        return;
+    }
+    let place = Place::new();
+    set_mode(place.data().parent().unwrap(), 0o755);
+    fs::create_dir(place.data()).unwrap();
+    let spawn = |data: &Path| {
+        let mut command = as_nobody(serve(data));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    // An empty one, one that cannot even be made, and one that was served from before.
+    set_mode(&place.data(), 0o555);
+    let path = place.data();
+    expect_refused(spawn(&path), &[path.to_str().unwrap(), "permission", "--data-dir"]);
+    let below = path.join("below");
+    expect_refused(spawn(&below), &[path.to_str().unwrap(), "permission", "--data-dir"]);
+    set_mode(&place.data(), 0o755);
+    place.start().stop();
+    set_mode(&place.data(), 0o555);
+    expect_refused(spawn(&path), &[path.to_str().unwrap(), "permission", "--data-dir"]);
+    set_mode(&place.data(), 0o755);
+    place.start().stop();
 }
 
 #[test]
