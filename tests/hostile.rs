@@ -21,6 +21,8 @@ mod node;
 mod open_files;
 #[path = "hostile/peer.rs"]
 mod peer;
+#[path = "requests_common/mod.rs"]
+mod requests;
 #[path = "hostile/sends.rs"]
 mod sends;
 #[path = "hostile/start.rs"]

@@ -1,11 +1,12 @@
 //! The broker as its peers see it: bytes in, bytes out, through a whole shard in memory.
 //! `node.rs` is the world around it, `metadata.rs` what would make its changes durable,
-//! `frames.rs` what peers say; the other files tell what must come of it.
+//! `requests_common` what peers say; the other files tell what must come of it.
 
+#[path = "../requests_common/mod.rs"]
+mod frames;
 #[path = "../log_common/mod.rs"]
 mod log_common;
 
-mod frames;
 mod memory;
 mod metadata;
 mod node;

@@ -204,6 +204,13 @@ impl Node {
         opaque
     }
 
+    /// Sends one request and gives the one reply that must have come of it.
+    #[track_caller]
+    pub fn ask(&mut self, conn: ConnId, ask: Ask) -> Frame {
+        let opaque = self.send(conn, &ask);
+        self.reply(conn, opaque).unwrap_or_else(|| panic!("no reply to {ask:?}"))
+    }
+
     /// Sends several requests that arrive in one turn.
     pub fn send_together(&mut self, asks: &[(ConnId, Ask)]) -> Vec<i32> {
         let opaques: Vec<i32> = asks.iter().map(|_| self.opaque()).collect();

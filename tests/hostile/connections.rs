@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::node::{Node, Place};
-use crate::peer::{Ask, Peer, pull, send};
+use crate::peer::Peer;
+use crate::requests::{Ask, ask, pull, send};
 
 /// What a client that never reads may cost.
 const MEMORY_KIB: u64 = 64 * 1024;
@@ -41,9 +42,9 @@ fn clients_that_never_read_cost_bounded_memory_and_no_one_elses_time() {
     }
     let before = node.peak_kib();
     // Their replies would be 1.6 GB and more.
-    let pulls = pipeline(&node, &pull("T", 0), 50_000, &mut other);
+    let pulls = pipeline(&node, &pull("consumers", "T", 0, 0), 50_000, &mut other);
     let sends = pipeline(&node, &send("T", 0, "x"), 50_000, &mut other);
-    let unknown = pipeline(&node, &crate::peer::ask(9_999), 50_000, &mut other);
+    let unknown = pipeline(&node, &ask(9_999), 50_000, &mut other);
     let grown = node.peak_kib() - before;
     assert!(grown <= MEMORY_KIB, "{grown} KiB more than before");
     other.send_one();
@@ -66,7 +67,7 @@ fn a_slow_reader_gets_its_bytes_though_the_log_goes_round_its_ring_meanwhile() {
     let mut slow = Peer::connect(&node.address);
     // Far more than the sockets of both ends hold.
     for opaque in 0..PULLS {
-        slow.write(&pull("T", 0).frame(opaque as i32));
+        slow.write(&pull("consumers", "T", 0, 0).frame(opaque as i32));
     }
     // The arena's ring is smaller than 16 MiB.
     for _ in 0..500 {
@@ -134,7 +135,7 @@ fn ten_thousand_idle_connections_disturb_nobody() {
         if n % 50 == 0 {
             let begun = Instant::now();
             other.send_one();
-            let read = other.ask(&pull("T", 0)).expect(0);
+            let read = other.ask(&pull("consumers", "T", 0, 0)).expect(0);
             assert!(!read.bodies().is_empty());
             slowest = slowest.max(begun.elapsed());
         }

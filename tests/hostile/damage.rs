@@ -6,7 +6,8 @@ use std::os::unix::fs::FileExt;
 use ringmq::base::checksum::body_crc;
 
 use crate::node::Place;
-use crate::peer::{Peer, pull, send};
+use crate::peer::Peer;
+use crate::requests::{pull, send};
 
 const MESSAGES: i64 = 40;
 const DAMAGED: i64 = 11;
@@ -41,7 +42,7 @@ fn a_flipped_bit_is_reported_and_its_neighbours_are_served() {
     assert_eq!(peer.max_offset("T"), MESSAGES);
     let (mut next, mut got) = (0, Vec::new());
     while next < MESSAGES {
-        let reply = peer.ask(&pull("T", next));
+        let reply = peer.ask(&pull("consumers", "T", 0, next));
         got.extend(reply.bodies());
         let after = reply.number("nextBeginOffset");
         assert!(after > next, "no way past offset {next}: {reply:?}");
@@ -83,7 +84,7 @@ fn a_flipped_bit_in_the_index_costs_a_look_at_the_log_and_nothing_else() {
 
     let node = place.start();
     let mut peer = Peer::connect(&node.address);
-    let got = peer.ask(&pull("T", 0)).expect(0).bodies();
+    let got = peer.ask(&pull("consumers", "T", 0, 0)).expect(0).bodies();
     assert!(!got.is_empty() && got[..] == (0..).take(got.len()).map(body).collect::<Vec<_>>());
     let said = place.log_of_node();
     assert!(said.contains("an index run is damaged") && said.contains("extent"), "{said}");

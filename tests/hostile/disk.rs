@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::node::{Node, Place, is_root, serve};
-use crate::peer::{Peer, pull, send};
+use crate::peer::Peer;
+use crate::requests::{pull, send};
 
 /// A start wants 32 segments of 16 MiB to be free.
 const DISK_BYTES: u64 = 640 * 1024 * 1024;
@@ -43,7 +44,7 @@ fn send_until(peer: &mut Peer, code: i32) -> String {
     loop {
         let reply = peer.ask(&send("T", 0, "fill"));
         if reply.code == code {
-            return reply.remark;
+            return reply.remark().to_owned();
         }
         assert!([0, 14].contains(&reply.code), "{reply:?}");
         assert!(begun.elapsed() < Duration::from_secs(30), "still {reply:?}");
@@ -81,8 +82,8 @@ fn a_full_disk_refuses_messages_until_there_is_room_again() {
     // Whoever reads is served all the same.
     let stored = peer.max_offset("T");
     assert!(stored > 0);
-    assert!(!peer.ask(&pull("T", 0)).expect(0).bodies().is_empty());
-    assert_eq!(peer.ask(&send("T", 0, "no")).expect(14).remark, remark);
+    assert!(!peer.ask(&pull("consumers", "T", 0, 0)).expect(0).bodies().is_empty());
+    assert_eq!(peer.ask(&send("T", 0, "no")).expect(14).remark(), remark);
     assert_eq!(peer.max_offset("T"), stored);
 
     fs::remove_file(path).unwrap();

@@ -3,7 +3,8 @@
 use ringmq::wire::{Codec, FrameWriter};
 
 use crate::node::Place;
-use crate::peer::{Peer, ask, send};
+use crate::peer::Peer;
+use crate::requests::{ask, send};
 
 /// A frame with any prefix.
 fn raw(length: u32, codec: u8, header_bytes: u32, rest: &[u8]) -> Vec<u8> {
@@ -66,7 +67,8 @@ fn unknown_codes_get_code_3_and_one_way_requests_and_replies_nothing() {
     let mut peer = Peer::connect(&node.address);
     peer.create("T");
     for code in [0, -1, 9_999, i32::MAX, i32::MIN] {
-        let remark = peer.ask(&ask(code)).expect(3).remark;
+        let refused = peer.ask(&ask(code)).expect(3);
+        let remark = refused.remark();
         assert!(remark.contains(&code.to_string()), "{remark}");
     }
     // Whatever is answered comes before the answer to what follows it.

@@ -4,7 +4,8 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 
 use crate::node::Place;
-use crate::peer::{Peer, pull, send};
+use crate::peer::Peer;
+use crate::requests::{pull, send};
 
 const BLOCK: usize = 4096;
 
@@ -36,7 +37,7 @@ fn a_start_reads_the_log_only_after_the_writes_of_the_last_life_have_landed() {
 
     let node = node.ready();
     let mut peer = Peer::connect(&node.address);
-    let bodies = peer.ask(&pull("T", 0)).expect(0).bodies();
+    let bodies = peer.ask(&pull("consumers", "T", 0, 0)).expect(0).bodies();
     assert_eq!(bodies, [&b"<first>"[..], b"<second>", b"<late>"]);
     node.stop();
 }

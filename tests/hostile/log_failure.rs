@@ -7,7 +7,8 @@ use ringmq::wire::body::route::TopicRoute;
 use ringmq::wire::code::request;
 
 use crate::node::Place;
-use crate::peer::{Peer, ask, pull, send};
+use crate::peer::Peer;
+use crate::requests::{ask, pull, send};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const MIB: usize = 1024 * 1024;
@@ -33,10 +34,13 @@ fn a_shard_whose_log_fails_keeps_serving_reads_and_sends_its_clients_elsewhere()
 
     node.bound_files(4 * MIB as u64);
     let refused = peer.ask(&send("T", 0, "one too many")).expect(14);
-    assert!(refused.remark.contains("CommitLog has failed"), "{refused:?}");
-    assert!(refused.remark.contains("File too large"), "{refused:?}");
+    assert!(refused.remark().contains("CommitLog has failed"), "{refused:?}");
+    assert!(refused.remark().contains("File too large"), "{refused:?}");
     peer.ask(&send("T", 0, "another")).expect(14);
-    assert_eq!(peer.ask(&pull("T", 0).with("maxMsgNums", 1)).expect(0).bodies().len(), 1);
+    assert_eq!(
+        peer.ask(&pull("consumers", "T", 0, 0).with("maxMsgNums", 1)).expect(0).bodies().len(),
+        1
+    );
     let begun = Instant::now();
     while permission(&mut name_server) != 4 {
         assert!(begun.elapsed() < PATIENCE, "the route still says that T can be written");

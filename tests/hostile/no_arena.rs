@@ -1,7 +1,8 @@
 //! Nodes whose arena does not outlive them, from the start or from some moment on.
 
 use crate::node::Place;
-use crate::peer::{Ask, Peer, pull, send};
+use crate::peer::Peer;
+use crate::requests::{Ask, pull, send};
 
 /// A message whose sender does not want to wait.
 fn hurried(body: &str) -> Ask {
@@ -25,7 +26,7 @@ fn without_shared_memory_a_node_acknowledges_what_is_written_and_kill_9_takes_no
 
     let node = place.spawn(&flags).ready();
     let mut peer = Peer::connect(&node.address);
-    let bodies = peer.ask(&pull("T", 0)).expect(0).bodies();
+    let bodies = peer.ask(&pull("consumers", "T", 0, 0)).expect(0).bodies();
     assert_eq!(bodies, [b"<one>", b"<two>"]);
     peer.send_one();
     assert_eq!(peer.max_offset("T"), 3, "nothing was given up, so no offset is left out");
@@ -48,7 +49,7 @@ fn a_node_whose_arena_is_taken_away_goes_on_and_kill_9_takes_nothing() {
 
     let node = place.start();
     let mut peer = Peer::connect(&node.address);
-    let bodies = peer.ask(&pull("T", 0)).expect(0).bodies();
+    let bodies = peer.ask(&pull("consumers", "T", 0, 0)).expect(0).bodies();
     assert_eq!(bodies, [&b"<one>"[..], b"<two>", b"<three>"]);
     node.stop();
 }

@@ -1,7 +1,8 @@
 //! A log that grows, and the descriptors that it takes.
 
 use crate::node::Place;
-use crate::peer::{Peer, pull, send};
+use crate::peer::Peer;
+use crate::requests::{pull, send};
 
 const BODY_BYTES: usize = 1024 * 1024;
 /// Six segments of 16 MiB are filled.
@@ -25,7 +26,10 @@ fn a_segment_that_is_flushed_takes_no_descriptor_and_can_still_be_read() {
         assert!(node.open_segments() <= 5, "{} after {number}", node.open_segments());
     }
     for number in 0..MESSAGES {
-        let bodies = peer.ask(&pull("T", number as i64).with("maxMsgNums", 1)).expect(0).bodies();
+        let bodies = peer
+            .ask(&pull("consumers", "T", 0, number as i64).with("maxMsgNums", 1))
+            .expect(0)
+            .bodies();
         assert!(bodies == [body(number)], "message {number} is as it was sent");
     }
     peer.send_one();

@@ -1,12 +1,12 @@
-//! A client that can be as rude as a test needs it, and the requests it writes.
+//! A client that can be as rude as a test needs it.
 
-use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use ringmq::wire::code::request;
-use ringmq::wire::{BatchEntry, Codec, FrameWriter, Request, StoredMessages};
+
+use crate::requests::{Ask, Frame, ask, read_frame, send, update_topic};
 
 /// No answer takes this long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -16,15 +16,6 @@ pub struct Peer {
     pub stream: TcpStream,
     inbox: Vec<u8>,
     opaque: i32,
-}
-
-#[derive(Debug)]
-pub struct Reply {
-    pub code: i32,
-    pub opaque: i32,
-    pub remark: String,
-    pub ext: BTreeMap<String, String>,
-    pub body: Vec<u8>,
 }
 
 impl Peer {
@@ -43,7 +34,7 @@ impl Peer {
     }
 
     #[track_caller]
-    pub fn ask(&mut self, ask: &Ask) -> Reply {
+    pub fn ask(&mut self, ask: &Ask) -> Frame {
         self.opaque += 1;
         self.write(&ask.frame(self.opaque));
         let reply = self.read();
@@ -52,23 +43,13 @@ impl Peer {
     }
 
     #[track_caller]
-    pub fn read(&mut self) -> Reply {
+    pub fn read(&mut self) -> Frame {
         let mut bytes = [0; 65_536];
         loop {
-            if let Some((read, len)) = Request::read(&self.inbox).unwrap() {
-                assert!(read.is_response(), "{read:?}");
-                let fields = read.ext.iter();
-                let reply = Reply {
-                    code: read.code,
-                    opaque: read.opaque,
-                    remark: read.remark.map(|text| text.to_string()).unwrap_or_default(),
-                    ext: fields
-                        .map(|field| (field.key.to_string(), field.value.to_string()))
-                        .collect(),
-                    body: read.body.to_vec(),
-                };
+            if let Some((frame, len)) = read_frame(&self.inbox) {
+                assert!(frame.is_reply, "{frame:?}");
                 self.inbox.drain(..len);
-                return reply;
+                return frame;
             }
             let len = self.stream.read(&mut bytes).expect("a reply in time");
             assert!(len > 0, "the broker hung up");
@@ -101,114 +82,6 @@ impl Peer {
     }
 
     pub fn create(&mut self, topic: &str) {
-        self.ask(&update_topic(topic)).expect(0);
+        self.ask(&update_topic(topic, 1)).expect(0);
     }
-}
-
-impl Reply {
-    #[track_caller]
-    pub fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "{self:?}");
-        self
-    }
-
-    #[track_caller]
-    pub fn number(&self, field: &str) -> i64 {
-        self.ext.get(field).unwrap_or_else(|| panic!("{field} in {self:?}")).parse().unwrap()
-    }
-
-    pub fn bodies(&self) -> Vec<Vec<u8>> {
-        StoredMessages::new(&self.body).map(|message| message.unwrap().body.to_vec()).collect()
-    }
-}
-
-/// A request that is being put together.
-#[derive(Clone, Debug)]
-pub struct Ask {
-    pub code: i32,
-    ext: Vec<(String, String)>,
-    body: Vec<u8>,
-    pub oneway: bool,
-    pub codec: Codec,
-}
-
-pub fn ask(code: i32) -> Ask {
-    Ask { code, ext: Vec::new(), body: Vec::new(), oneway: false, codec: Codec::Json }
-}
-
-impl Ask {
-    /// Sets a field.
-    pub fn with(mut self, key: &str, value: impl ToString) -> Self {
-        self.ext.retain(|(known, _)| known != key);
-        self.ext.push((key.to_owned(), value.to_string()));
-        self
-    }
-
-    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.body = body.into();
-        self
-    }
-
-    pub fn frame(&self, opaque: i32) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut writer = FrameWriter::request(&mut out, self.codec, opaque, self.code, self.oneway);
-        for (key, value) in &self.ext {
-            writer.field(key, value);
-        }
-        // No bound here: frames that are too long are what some tests are about.
-        writer.finish_with_body(&self.body);
-        out
-    }
-}
-
-pub fn send(topic: &str, queue: i32, body: impl Into<Vec<u8>>) -> Ask {
-    ask(request::SEND_MESSAGE_V2)
-        .with("a", "producers")
-        .with("b", topic)
-        .with("c", "TBW102")
-        .with("d", 4)
-        .with("e", queue)
-        .with("f", 0)
-        .with("g", 1_700_000_000_001_i64)
-        .with("h", 0)
-        .body(body)
-}
-
-/// A batch of two messages.
-pub fn send_batch(topic: &str) -> (Ask, Vec<u8>) {
-    let mut body = Vec::new();
-    for text in ["first", "second"] {
-        BatchEntry { flag: 0, body_at: 0, body: text.as_bytes(), properties: b"" }
-            .encode(&mut body);
-    }
-    let ask = send(topic, 0, body.clone()).with("m", true);
-    (Ask { code: request::SEND_BATCH_MESSAGE, ..ask }, body)
-}
-
-/// A pull of 32 messages that may not wait.
-pub fn pull(topic: &str, offset: i64) -> Ask {
-    ask(request::PULL_MESSAGE)
-        .with("consumerGroup", "consumers")
-        .with("topic", topic)
-        .with("queueId", 0)
-        .with("queueOffset", offset)
-        .with("maxMsgNums", 32)
-        .with("sysFlag", 4)
-        .with("commitOffset", 0)
-        .with("suspendTimeoutMillis", 0)
-        .with("subscription", "*")
-        .with("subVersion", 0)
-}
-
-/// One queue, readable and writable.
-fn update_topic(topic: &str) -> Ask {
-    ask(request::UPDATE_AND_CREATE_TOPIC)
-        .with("topic", topic)
-        .with("defaultTopic", "TBW102")
-        .with("readQueueNums", 1)
-        .with("writeQueueNums", 1)
-        .with("perm", 6)
-        .with("topicFilterType", "SINGLE_TAG")
-        .with("topicSysFlag", 0)
-        .with("order", false)
 }

@@ -1,7 +1,8 @@
 //! Messages that are not taken.
 
 use crate::node::Place;
-use crate::peer::{Ask, Peer, send, send_batch};
+use crate::peer::Peer;
+use crate::requests::{Ask, send, send_batch};
 
 #[test]
 fn what_may_not_be_sent_gets_its_code_and_is_not_stored() {
@@ -13,7 +14,8 @@ fn what_may_not_be_sent_gets_its_code_and_is_not_stored() {
     peer.send_one();
 
     let properties = |text: &str| send("T", 0, "x").with("i", text);
-    let (batch, entries) = send_batch("T");
+    let batch = send_batch("T", 0, &[("first", ""), ("second", "")]);
+    let entries = batch.body.clone();
     let huge = vec![b'x'; 4 * 1024 * 1024 + 1];
     let mut longer = entries.clone();
     longer[3] += 1;
@@ -41,8 +43,8 @@ fn what_may_not_be_sent_gets_its_code_and_is_not_stored() {
     ];
     for (what, message, code) in refused {
         let reply = peer.ask(&message);
-        assert_eq!(reply.code, code, "{what}: {} {}", reply.code, reply.remark);
-        assert!(!reply.remark.is_empty(), "{what} is refused without a word");
+        assert_eq!(reply.code, code, "{what}: {} {}", reply.code, reply.remark());
+        assert!(!reply.remark().is_empty(), "{what} is refused without a word");
         assert_eq!(peer.max_offset("T"), 1, "{what} was stored");
     }
     assert_eq!(peer.max_offset("%RETRY%group"), 0);

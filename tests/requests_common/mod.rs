@@ -1,15 +1,14 @@
-//! Requests as peers write them, and replies as they read them.
+//! Requests as peers write them, and replies as they read them: for a broker in memory
+//! and for one behind a socket.
+#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 
-use ringmq::base::ConnId;
 use ringmq::wire::body::heartbeat::{ConsumerData, Heartbeat, ProducerData, SubscriptionData};
 use ringmq::wire::body::to_bytes;
 use ringmq::wire::code::request;
 use ringmq::wire::pull::pull_flag;
-use ringmq::wire::{BatchEntry, Codec, FrameWriter, Request, StoredMessages, parse_prefix};
-
-use crate::node::Node;
+use ringmq::wire::{BatchEntry, Codec, FrameWriter, Request, StoredMessages};
 
 /// A frame that the broker sent, reply or request.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +22,7 @@ pub struct Frame {
 }
 
 impl Frame {
+    #[track_caller]
     pub fn number(&self, field: &str) -> i64 {
         self.ext.get(field).unwrap_or_else(|| panic!("{field} in {self:?}")).parse().unwrap()
     }
@@ -36,9 +36,15 @@ impl Frame {
     }
 
     /// The bodies of the stored messages that the body consists of.
-    pub fn messages(&self) -> Vec<String> {
+    pub fn bodies(&self) -> Vec<Vec<u8>> {
         let messages = StoredMessages::new(&self.body).map(Result::unwrap);
-        messages.map(|message| String::from_utf8_lossy(message.body).into_owned()).collect()
+        messages.map(|message| message.body.to_vec()).collect()
+    }
+
+    /// The same as texts.
+    pub fn messages(&self) -> Vec<String> {
+        let text = |body: Vec<u8>| String::from_utf8_lossy(&body).into_owned();
+        self.bodies().into_iter().map(text).collect()
     }
 
     /// Fails the test, with all that is known, unless the code is this.
@@ -53,21 +59,26 @@ impl Frame {
 pub fn read_frames(mut bytes: &[u8]) -> Vec<Frame> {
     let mut frames = Vec::new();
     while !bytes.is_empty() {
-        let prefix = parse_prefix(bytes).unwrap().expect("a whole prefix");
-        let (header, body) = prefix.split(bytes).expect("a whole frame");
-        let read = Request::decode(prefix.codec, header, body).unwrap();
-        let ext = read.ext.iter();
-        frames.push(Frame {
-            code: read.code,
-            opaque: read.opaque,
-            is_reply: read.is_response(),
-            remark: read.remark.map(|text| text.text().into_owned()),
-            ext: ext.map(|field| (field.key.to_string(), field.value.to_string())).collect(),
-            body: body.to_vec(),
-        });
-        bytes = &bytes[prefix.frame_bytes..];
+        let (frame, len) = read_frame(bytes).expect("a whole frame");
+        frames.push(frame);
+        bytes = &bytes[len..];
     }
     frames
+}
+
+/// The first frame and its length, if it is whole.
+pub fn read_frame(bytes: &[u8]) -> Option<(Frame, usize)> {
+    let (read, len) = Request::read(bytes).unwrap()?;
+    let ext = read.ext.iter();
+    let frame = Frame {
+        code: read.code,
+        opaque: read.opaque,
+        is_reply: read.is_response(),
+        remark: read.remark.map(|text| text.text().into_owned()),
+        ext: ext.map(|field| (field.key.to_string(), field.value.to_string())).collect(),
+        body: read.body.to_vec(),
+    };
+    Some((frame, len))
 }
 
 /// A request that is being put together.
@@ -228,13 +239,4 @@ pub fn committed(group: &str, topic: &str, queue: i32) -> Ask {
         .with("topic", topic)
         .with("queueId", queue)
         .with("setZeroIfNotFound", false)
-}
-
-impl Node {
-    /// Sends one request and gives the one reply that must have come of it.
-    #[track_caller]
-    pub fn ask(&mut self, conn: ConnId, ask: Ask) -> Frame {
-        let opaque = self.send(conn, &ask);
-        self.reply(conn, opaque).unwrap_or_else(|| panic!("no reply to {ask:?}"))
-    }
 }
