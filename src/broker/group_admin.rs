@@ -13,6 +13,7 @@ use crate::wire::{FrameWriter, Request};
 
 use super::Broker;
 use super::attributes::{self, edits_of};
+use super::changes::Pending;
 use super::context::{Cause, Context, Outcome, ReplyTo};
 use super::effect::MetaChange;
 use super::offset_journal::JournalEntry;
@@ -20,7 +21,6 @@ use super::offsets::Taken;
 use super::paging::Page;
 use super::refusal::Refusal;
 use super::topic_admin::unreadable;
-use super::topics::Pending;
 
 type Handled = Result<Outcome, Refusal>;
 

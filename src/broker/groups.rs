@@ -4,10 +4,10 @@ use crate::base::group::GroupConfig;
 use crate::base::names;
 
 use super::Broker;
+use super::changes::Pending;
 use super::context::Context;
 use super::effect::MetaChange;
 use super::refusal::Refusal;
-use super::topics::Pending;
 
 impl Broker {
     /// The group's settings; a group that is not there is made, where that is allowed.

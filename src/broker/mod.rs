@@ -2,9 +2,11 @@
 //! file per feature. No sockets, no threads: what has to happen outside is an `Effect`.
 
 mod attributes;
+mod changes;
 mod clients;
 mod consume_rates;
 pub mod context;
+mod creation;
 mod deferred;
 mod dispatch;
 pub mod effect;
@@ -89,7 +91,7 @@ pub struct Broker {
     /// Topics whose creation has failed in this turn, and why.
     creation_failed: Vec<(String, String)>,
     /// Requests that wait for a metadata change, by its token.
-    pending: HashMap<u64, topics::Pending>,
+    pending: HashMap<u64, changes::Pending>,
     /// Topics and groups of which a change is being made durable, and by which token.
     changing: HashSet<Cause>,
     changing_by_token: HashMap<u64, Cause>,

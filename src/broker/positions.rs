@@ -11,6 +11,7 @@ use crate::wire::headers::offsets::{
 };
 use crate::wire::{FrameWriter, Request, Value};
 
+use super::changes::Pending;
 use super::context::{Cause, Context, Outcome, ReplyTo};
 use super::effect::{Effect, MetaChange};
 use super::offset_journal::JournalEntry;
@@ -129,7 +130,7 @@ impl Broker {
             cx.arena.journal_switch();
         }
         let token = self.take_token();
-        self.pending.insert(token, topics::Pending::Offsets);
+        self.pending.insert(token, Pending::Offsets);
         let changes = self.offsets.take_changes();
         cx.effects.push(Effect::Persist { token, change: MetaChange::Offsets { changes } });
     }

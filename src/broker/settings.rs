@@ -11,10 +11,10 @@ use crate::store::Store;
 use crate::wire::Request;
 use crate::wire::code::response;
 
+use super::changes::Pending;
 use super::context::{Context, Outcome, ReplyTo};
 use super::effect::MetaChange;
 use super::refusal::Refusal;
-use super::topics::Pending;
 use super::{Broker, REGION};
 
 type Handled = Result<Outcome, Refusal>;

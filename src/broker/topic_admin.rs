@@ -14,11 +14,11 @@ use crate::wire::headers::admin::{CreateTopic, GetAllTopics, GetTopicConfig, Top
 
 use super::Broker;
 use super::attributes::{self, Edit, edits_of, parse_edits};
+use super::changes::Pending;
 use super::context::{Cause, Context, Outcome, ReplyTo};
 use super::effect::MetaChange;
 use super::paging::Page;
 use super::refusal::Refusal;
-use super::topics::Pending;
 
 type Handled = Result<Outcome, Refusal>;
 
