@@ -4,8 +4,10 @@
 //! A turn is any number of `on` calls and one `end_turn`: requests are taken in as
 //! their bytes arrive, messages are appended together, replies leave together.
 
+mod delays;
 mod event;
 mod frames;
+mod intake;
 mod waiting;
 
 use std::net::SocketAddr;
@@ -13,21 +15,22 @@ use std::net::SocketAddr;
 use tracing::{debug, warn};
 
 use crate::base::limits::CONNECTION_IDLE_US;
-use crate::base::memory::{Arena, BufferId, Buffers, Frames, Source, Span};
+use crate::base::memory::{Arena, Buffers};
 use crate::base::outgoing::Outgoing;
 use crate::base::{ConnId, Now};
 use crate::broker::Broker;
-use crate::broker::context::{Cause, Context, FramePlace, Outcome, Replies, ReplyTo};
+use crate::broker::context::{Cause, Context, Replies};
 use crate::broker::effect::Effect;
 use crate::broker::refusal::Refusal;
 use crate::log::ChainEnd;
 use crate::net::{Connections, Departure, Reading, Stuck};
 use crate::store::{self, After, Store};
-use crate::wire::{HeaderForms, Request, parse_prefix};
+use crate::wire::HeaderForms;
 
 pub use event::{Event, Intent};
 use frames::TurnFrames;
-use waiting::{Full, Waiting, WaitingFrame};
+use intake::Fatal;
+use waiting::Waiting;
 
 /// One shard.
 pub struct Shard {
@@ -50,12 +53,6 @@ pub struct World<'a> {
     pub arena: &'a mut dyn Arena,
     pub buffers: &'a dyn Buffers,
     pub intents: &'a mut Vec<Intent>,
-}
-
-/// Why a connection is given up.
-enum Fatal {
-    Frame(String),
-    Budget,
 }
 
 impl Shard {
@@ -169,179 +166,6 @@ impl Shard {
         self.broker.turn_is_full()
     }
 
-    fn on_received(&mut self, conn: ConnId, buffer: BufferId, len: usize, world: &mut World) {
-        if let Err(fatal) = self.take_bytes(conn, buffer, len, world) {
-            self.give_up(conn, fatal, world);
-        }
-    }
-
-    fn take_bytes(
-        &mut self,
-        conn: ConnId,
-        buffer: BufferId,
-        len: usize,
-        world: &mut World,
-    ) -> Result<(), Fatal> {
-        let Some(connection) = self.connections.get(conn) else { return Ok(()) };
-        if connection.is_closing() {
-            return Ok(());
-        }
-        let choked = connection.is_choked();
-        self.connections.touch(conn, world.now.mono_us);
-        let bytes = &world.buffers.bytes(buffer)[..len];
-        if choked {
-            return self.connections.carry(conn, bytes).map_err(Fatal::from);
-        }
-        let (taken, frame) = self.connections.complete_carried(conn, bytes)?;
-        if let Some(frame) = frame {
-            self.take_held(conn, frame, world.now.mono_us, world)?;
-        }
-        if taken < len {
-            let source = Source::Buffer(buffer);
-            self.take_frames(conn, source, taken, len, world.now.mono_us, world)?;
-        }
-        Ok(())
-    }
-
-    /// Handles frames that lie in memory of ours.
-    fn take_held(
-        &mut self,
-        conn: ConnId,
-        bytes: Vec<u8>,
-        since_us: u64,
-        world: &mut World,
-    ) -> Result<(), Fatal> {
-        let end = bytes.len();
-        let source = Source::Held(self.held.len() as u32);
-        self.held.push(bytes);
-        self.take_frames(conn, source, 0, end, since_us, world)
-    }
-
-    /// Handles the whole frames between `at` and `end` of a source; carries the rest.
-    fn take_frames(
-        &mut self,
-        conn: ConnId,
-        source: Source,
-        mut at: usize,
-        end: usize,
-        since_us: u64,
-        world: &mut World,
-    ) -> Result<(), Fatal> {
-        loop {
-            let frames = TurnFrames { buffers: world.buffers, held: &self.held };
-            let bytes = &frames.source(source)[at..end];
-            let choked = self.connections.get(conn).is_none_or(|slot| slot.is_choked());
-            let prefix = if choked { None } else { parse_prefix(bytes).map_err(Fatal::frame)? };
-            let Some(prefix) = prefix.filter(|prefix| prefix.frame_bytes <= bytes.len()) else {
-                self.connections.carry(conn, bytes)?;
-                if choked && !bytes.is_empty() {
-                    self.pause(conn, world);
-                }
-                return Ok(());
-            };
-            let span = Span { source, start: at as u32, len: prefix.frame_bytes as u32 };
-            at += prefix.frame_bytes;
-            self.handle(conn, span, since_us, false, world)?;
-        }
-    }
-
-    /// Handles one whole frame.
-    fn handle(
-        &mut self,
-        conn: ConnId,
-        frame: Span,
-        since_us: u64,
-        waited: bool,
-        world: &mut World,
-    ) -> Result<(), Fatal> {
-        let frames = TurnFrames { buffers: world.buffers, held: &self.held };
-        let bytes = frames.span(frame);
-        let prefix = parse_prefix(bytes).map_err(Fatal::frame)?.expect("a whole frame");
-        let (header, body) = prefix.split(bytes).expect("a whole frame");
-        let mut request = Request::blank(prefix.codec, header, body);
-        self.forms.decode(header, &mut request).map_err(Fatal::frame)?;
-        if request.is_response() {
-            // Peers may answer what they were only notified of.
-            return Ok(());
-        }
-        let body_len = body.len() as u32;
-        let body = Span { start: frame.start + frame.len - body_len, len: body_len, ..frame };
-        let to = ReplyTo {
-            conn,
-            codec: request.codec,
-            opaque: request.opaque,
-            oneway: request.is_oneway(),
-        };
-        let mut cx = Context {
-            now: world.now,
-            store: &mut self.store,
-            arena: world.arena,
-            frames: &frames,
-            replies: &mut self.connections,
-            effects: &mut self.effects,
-        };
-        let place = FramePlace { frame, body, since_us, waited };
-        match self.broker.handle(&mut cx, to, place, &request) {
-            Outcome::Done => {}
-            Outcome::Wait(cause) => {
-                let bytes = bytes.to_vec();
-                self.park(cause, WaitingFrame { conn, bytes, since_us }, world);
-            }
-        }
-        Ok(())
-    }
-
-    fn park(&mut self, cause: Cause, frame: WaitingFrame, world: &mut World) {
-        let conn = frame.conn;
-        let presses = cause == Cause::Room;
-        if let Err(Full(frame)) = self.waiting.park(cause, frame) {
-            return self.refuse(&frame, &Refusal::waiting_full(), world);
-        }
-        self.note_room();
-        if presses {
-            self.pause(conn, world);
-        }
-    }
-
-    /// While frames wait for room, what comes after them waits too.
-    fn note_room(&mut self) {
-        self.broker.room_awaited = self.waiting.has(&Cause::Room);
-    }
-
-    /// The cause has ended: its frames are handled again in their order.
-    fn release(&mut self, cause: &Cause, world: &mut World) {
-        let frames = self.waiting.take(cause);
-        self.note_room();
-        for frame in frames {
-            self.handle_again(frame, world);
-        }
-    }
-
-    fn handle_again(&mut self, frame: WaitingFrame, world: &mut World) {
-        let WaitingFrame { conn, bytes, since_us } = frame;
-        self.resume(conn, world);
-        if self.connections.get(conn).is_none_or(|slot| slot.is_closing()) {
-            return;
-        }
-        let len = bytes.len() as u32;
-        let source = Source::Held(self.held.len() as u32);
-        self.held.push(bytes);
-        let span = Span { source, start: 0, len };
-        if let Err(fatal) = self.handle(conn, span, since_us, true, world) {
-            self.give_up(conn, fatal, world);
-        }
-    }
-
-    /// The log took nothing: this turn's sends wait until it does.
-    fn hold_back_sends(&mut self, world: &mut World) {
-        let places = self.broker.take_unappended();
-        for (conn, place) in places {
-            let frames = TurnFrames { buffers: world.buffers, held: &self.held };
-            let bytes = frames.span(place.frame).to_vec();
-            self.park(Cause::Room, WaitingFrame { conn, bytes, since_us: place.since_us }, world);
-        }
-    }
-
     /// Replies must not keep the log's head from going on: what of the ring they still
     /// hold in its way is copied, up to a bound; beyond it the connection is given up.
     fn keep_pins_short(&mut self, world: &mut World) {
@@ -383,20 +207,6 @@ impl Shard {
                 self.close(conn, world);
             }
         }
-    }
-
-    /// Answers a frame that is not handled any further.
-    fn refuse(&mut self, frame: &WaitingFrame, refusal: &Refusal, world: &mut World) {
-        let Ok(Some(prefix)) = parse_prefix(&frame.bytes) else { return };
-        let Some((header, body)) = prefix.split(&frame.bytes) else { return };
-        let Ok(request) = Request::decode(prefix.codec, header, body) else { return };
-        let to = ReplyTo {
-            conn: frame.conn,
-            codec: request.codec,
-            opaque: request.opaque,
-            oneway: request.is_oneway(),
-        };
-        self.with_broker(world, |_, cx| cx.refuse(to, refusal));
     }
 
     fn on_sent(&mut self, conn: ConnId, outgoing: Outgoing, whole: bool, world: &mut World) {
@@ -510,20 +320,5 @@ impl Replies for Connections {
 
     fn peer(&self, conn: ConnId) -> Option<SocketAddr> {
         self.get(conn).map(|slot| slot.peer)
-    }
-}
-
-impl Fatal {
-    fn frame(why: impl std::fmt::Display) -> Self {
-        Self::Frame(why.to_string())
-    }
-}
-
-impl From<crate::net::Broken> for Fatal {
-    fn from(broken: crate::net::Broken) -> Self {
-        match broken {
-            crate::net::Broken::Frame(why) => Self::frame(why),
-            crate::net::Broken::CarryBudget => Self::Budget,
-        }
     }
 }
