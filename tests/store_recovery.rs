@@ -181,6 +181,10 @@ impl Bench {
                         Done::RunWritten { run, result: Ok(directory) }
                     }
                     Intent::CheckDisk => Done::Disk { disk: DiskUse(0) },
+                    Intent::DisownArena => {
+                        self.mark.as_mut().unwrap().arena = None;
+                        continue;
+                    }
                     _ => continue,
                 };
                 store.on_done(done, self.now);
@@ -233,6 +237,30 @@ fn an_arena_that_is_gone_is_refused_by_name_until_loss_is_accepted() {
     assert!(refused.to_string().contains("--accept-loss"), "{refused}");
     let recovered = bench.recover(true).unwrap();
     assert!(recovered.report.gave_up);
+}
+
+#[test]
+fn a_lost_arena_is_let_go_once_all_is_written_and_a_kill_then_takes_nothing() {
+    let mut bench = Bench::new();
+    bench.append(QUEUE, 3, AckLevel::Appended);
+    let (store, _) = bench.running.as_mut().unwrap();
+    store.on_done(Done::ArenaLost, bench.now);
+    bench.turn(true);
+    assert!(bench.mark.unwrap().arena.is_some(), "three messages lie there alone");
+    bench.now.mono_us += 200_000;
+    bench.turn(true);
+    assert!(bench.mark.unwrap().arena.is_none(), "they are written by now");
+    bench.append(QUEUE, 1, AckLevel::Appended);
+    assert_eq!(bench.next(QUEUE), 4, "it is written at once, and shown");
+
+    bench.kill();
+    bench.place = None;
+    let recovered = bench.recover(false).unwrap();
+    let report = recovered.report.clone();
+    assert_eq!(report.decision, Decision::Scan { gave_up: false });
+    assert_eq!((report.records_scanned, report.gave_up), (4, false));
+    bench.serve(recovered);
+    assert_eq!(bench.next(QUEUE), 4);
 }
 
 #[test]
@@ -328,6 +356,10 @@ fn a_new_log_begins_at_0_though_its_first_segment_was_never_prepared() {
     bench.disk.prepare(LogOffset(SEGMENT));
     let recovered = bench.recover(false).unwrap();
     assert_eq!(recovered.chain.at, LogOffset(0));
+    // The old arena goes before the new mark is there, and a start in between must not
+    // miss it.
+    let between = recovered.mark_recovered(bench.boot).expect("a kill came before");
+    assert!(between.clean.is_some() && between.arena.is_none());
     bench.serve(recovered);
     bench.append(QUEUE, 1, AckLevel::Flushed);
     assert_eq!(bench.next(QUEUE), 1);
