@@ -3,6 +3,7 @@
 
 use crate::measure::latencies;
 use crate::report::{Latency, Report, Throughput, Watch};
+use crate::threads;
 use clap::Args;
 use nix::fcntl::OFlag;
 use serde::Serialize;
@@ -22,6 +23,9 @@ pub struct DiskArgs {
     pub size: usize,
     #[arg(long, default_value_t = 5.0)]
     pub duration: f64,
+    /// The core to write from (default: any). It matters: interrupts come to one of them
+    #[arg(long)]
+    pub core: Option<usize>,
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
@@ -33,6 +37,9 @@ impl DiskArgs {
     pub fn run(&self) -> io::Result<()> {
         if self.size == 0 || !self.size.is_multiple_of(BLOCK) || self.size > FILE_BYTES {
             return Err(io::Error::other("--size must be a multiple of 4096, up to 64 MiB"));
+        }
+        if let Some(core) = self.core {
+            threads::pin(core)?;
         }
         let path = self.dir.join(format!("ringmq-bench-disk-{}", std::process::id()));
         let measured = self.measure(&path);

@@ -195,6 +195,10 @@ impl<'a> Stage<'a> {
         let mut disk = Command::new(std::env::current_exe()?);
         disk.arg("disk").arg("--dir").arg(&self.dir);
         disk.args(["--duration", &self.args.seconds.min(20.0).to_string()]);
+        // Where the broker writes from: interrupts may come to the other core.
+        if let Some(core) = self.args.broker_cores.0.first() {
+            disk.args(["--core", &core.to_string()]);
+        }
         finish(watched(disk, None, file))
     }
 
