@@ -248,10 +248,10 @@ fn print_outcome(name: &str, outcome: &Outcome) {
 fn print_cost(cost: &Cost) {
     let usage = &cost.usage;
     println!(
-        "broker     {:.3} µs CPU/msg  {:.2} cores  RSS {} MiB + huge {} MiB  disk {:.2} B/payload B",
+        "broker     {:.3} µs CPU/msg  {:.2} cores  memory {} MiB + huge {} MiB  disk {:.2} B/payload B",
         cost.cpu_us_per_message,
         cost.cpu_cores,
-        usage.rss_kib / 1024,
+        usage.rollup_pss_kib / 1024,
         usage.hugetlb_kib / 1024,
         cost.written_per_payload_byte
     );

@@ -25,7 +25,8 @@ pub struct ProcessUse {
     pub written_bytes: u64,
     pub rss_kib: u64,
     pub hugetlb_kib: u64,
-    /// From smaps_rollup: resident, and in proportion where pages are shared.
+    /// From smaps_rollup: resident, which counts a page once per place where it is mapped
+    /// (a log ring is mapped twice), and in proportion: each page once.
     pub rollup_rss_kib: u64,
     pub rollup_pss_kib: u64,
     pub rollup_hugetlb_kib: u64,

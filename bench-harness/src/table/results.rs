@@ -45,8 +45,9 @@ impl Measured {
         let number = |at: &str| json.pointer(at).and_then(Value::as_f64);
         let latency = |name: &str| number(&format!("/latency/{name}")).unwrap_or(0.0);
         let memory = |name: &str| number(&format!("/broker/usage/{name}"));
-        let memory_kib =
-            memory("rss_kib").zip(memory("hugetlb_kib")).map(|(rss, huge)| (rss + huge) as u64);
+        let memory_kib = memory("rollup_pss_kib")
+            .zip(memory("hugetlb_kib"))
+            .map(|(own, huge)| (own + huge) as u64);
         let by_code = json.pointer("/outcome/refused").and_then(Value::as_object);
         let refused: u64 = by_code.into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum();
         Measured {
@@ -143,7 +144,7 @@ pub mod tests {
             "outcome": { "refused": { "2": 5, "14": 1 }, "unanswered": 1 },
             "broker": {
                 "cpu_us_per_message": 28.0, "written_per_payload_byte": 1.5,
-                "usage": { "rss_kib": 2048, "hugetlb_kib": 65536 },
+                "usage": { "rollup_pss_kib": 2048, "hugetlb_kib": 65536 },
             },
         });
         Measured::of(row, subject, &json)

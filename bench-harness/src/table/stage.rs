@@ -247,9 +247,9 @@ fn finish(command: Command) -> io::Result<()> {
     }
 }
 
-/// Resident and huge pages.
+/// Memory and huge pages in use.
 fn memory_mib(pid: u32) -> io::Result<u64> {
     let mark = ProcessMark::take(pid)?;
     let now = mark.until(&mark, pid)?;
-    Ok((now.rss_kib + now.hugetlb_kib) / 1024)
+    Ok((now.rollup_pss_kib + now.hugetlb_kib) / 1024)
 }

@@ -108,7 +108,7 @@ fn figures(text: &mut String, results: &Results) {
     text.push_str(
         "| row | subject | msg/s | MB/s | p50 / p99 / p99.9 / max µs | broker CPU µs/msg ",
     );
-    text.push_str("| RSS + huge MiB | disk bytes per payload byte | refused |\n");
+    text.push_str("| PSS + huge MiB | disk bytes per payload byte | refused |\n");
     text.push_str("|---|---|---|---|---|---|---|---|---|\n");
     for m in &results.measured {
         let or_dash = |value: Option<String>| value.unwrap_or_else(|| "–".into());
