@@ -18,7 +18,7 @@ use crate::base::outgoing::{Outgoing, Piece};
 use crate::base::{AckLevel, LogOffset, Now, QueueOffset, TopicId};
 use crate::log::retention::{DiskUse, Expired, Fate, RetentionConfig};
 use crate::log::segment::SEGMENTS_AHEAD;
-use crate::log::{CommitLog, Failure, Geometry, LogIntent, NewRecord, NoRoom, Watermarks};
+use crate::log::{CommitLog, Extents, Failure, Geometry, LogIntent, NewRecord, NoRoom, Watermarks};
 use crate::queue::{Entry, QueueIndex, QueueKey, QueueSlot};
 
 use blocks::Blocks;
@@ -264,13 +264,19 @@ impl Store {
         out.append(&mut self.intents);
     }
 
+    /// The log may write to a segment. For those that are there at a start, to be said
+    /// before the first message.
+    pub fn on_segment_ready(&mut self, base: LogOffset, extents: Extents) {
+        self.log.on_segment_ready(base, extents);
+    }
+
     /// Something that was wanted is done. Returns what follows for those who wait.
     pub fn on_done(&mut self, done: Done, now: Now) -> Option<After> {
         match done {
             Done::Written { op, result } => self.moved(|log| log.on_written(op, result)),
             Done::Synced { op, result } => self.moved(|log| log.on_synced(op, result)),
-            Done::SegmentReady { base, result: Ok(()) } => {
-                self.log.on_segment_ready(base);
+            Done::SegmentReady { base, result: Ok(extents) } => {
+                self.on_segment_ready(base, extents);
                 None
             }
             Done::SegmentReady { base, result: Err(why) } => {

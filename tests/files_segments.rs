@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::Duration;
 
 use ringmq::base::LogOffset;
-use ringmq::engine::files::{IndexFiles, SegmentFiles};
+use ringmq::engine::files::{IndexFiles, Pace, SegmentFiles};
 use tempfile::TempDir;
 
 const SIZE: u64 = 2 * 1024 * 1024 + 4096;
@@ -20,7 +20,7 @@ fn log(direct: bool) -> (TempDir, SegmentFiles) {
 }
 
 fn prepare(files: &SegmentFiles, start: u64) {
-    files.prepare(LogOffset(start), &|| true).unwrap();
+    files.prepare(LogOffset(start), &|| Pace::Fill).unwrap();
 }
 
 #[test]
@@ -34,6 +34,33 @@ fn a_prepared_segment_has_its_size_its_zeros_and_its_space() {
         let metadata = fs::metadata(&path).unwrap();
         assert!(metadata.blocks() * 512 >= SIZE, "space is taken, not promised");
         assert_eq!(files.list().unwrap(), [LogOffset(SIZE)]);
+    }
+}
+
+#[test]
+fn a_segment_that_was_handed_over_early_is_known_by_its_extents() {
+    for direct in [false, true] {
+        let (_root, files) = log(direct);
+        let is_filled = || files.open_writable(LogOffset(0), AT_ONCE).unwrap().is_filled();
+        files.prepare(LogOffset(0), &|| Pace::HandOver).unwrap();
+        let metadata = fs::metadata(files.path(LogOffset(0))).unwrap();
+        assert!(metadata.len() == SIZE && metadata.blocks() * 512 >= SIZE, "space is taken");
+        assert!(!is_filled());
+        // What a reader leaves in the page cache is no extent.
+        assert!(fs::read(files.path(LogOffset(0))).unwrap() == vec![0; SIZE as usize]);
+        assert!(!is_filled());
+        let segment = files.open_writable(LogOffset(0), AT_ONCE).unwrap();
+        segment.write_blocks(&vec![1; SIZE as usize - 4096], 0).unwrap();
+        segment.file().sync_all().unwrap();
+        drop(segment);
+        assert!(!is_filled(), "the last block is missing");
+        let segment = files.open_writable(LogOffset(0), AT_ONCE).unwrap();
+        segment.write_blocks(&[1; 4096], SIZE - 4096).unwrap();
+        segment.file().sync_all().unwrap();
+        drop(segment);
+        assert!(is_filled());
+        prepare(&files, SIZE);
+        assert!(files.open_writable(LogOffset(SIZE), AT_ONCE).unwrap().is_filled());
     }
 }
 
@@ -78,11 +105,11 @@ fn a_segment_of_another_size_is_named_instead_of_being_read() {
 fn an_interrupted_preparation_leaves_nothing() {
     let (root, files) = log(false);
     let pieces = std::cell::Cell::new(0);
-    let keep_going = || {
+    let pace = || {
         pieces.set(pieces.get() + 1);
-        pieces.get() < 2
+        if pieces.get() < 2 { Pace::Fill } else { Pace::GiveUp }
     };
-    let error = files.prepare(LogOffset(0), &keep_going).unwrap_err();
+    let error = files.prepare(LogOffset(0), &pace).unwrap_err();
     assert_eq!(error.source.kind(), ErrorKind::Interrupted);
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
 }
@@ -93,7 +120,7 @@ fn a_segment_that_exists_is_never_replaced() {
     prepare(&files, 0);
     prepare(&files, SIZE);
     files.open_writable(LogOffset(0), AT_ONCE).unwrap().file().write_all_at(b"kept", 0).unwrap();
-    let error = files.prepare(LogOffset(0), &|| true).unwrap_err();
+    let error = files.prepare(LogOffset(0), &|| Pace::Fill).unwrap_err();
     assert_eq!(error.source.kind(), ErrorKind::AlreadyExists);
     let error = files.recycle(LogOffset(SIZE), LogOffset(0)).unwrap_err();
     assert_eq!(error.source.kind(), ErrorKind::AlreadyExists);

@@ -6,7 +6,7 @@ use log_common::{BLOCK, Bench, Options, record};
 use ringmq::base::LogOffset;
 use ringmq::base::memory::LogRing;
 use ringmq::log::footer::Footer;
-use ringmq::log::{AckLevel, FlushMethod, LogIntent, NoRoom, RecordView};
+use ringmq::log::{AckLevel, Extents, FlushMethod, LogIntent, NoRoom, RecordView};
 
 fn fdatasync() -> Options {
     Options { method: FlushMethod::Fdatasync, ..Options::default() }
@@ -310,6 +310,7 @@ fn a_segment_is_entered_only_when_it_is_prepared() {
         for intent in out {
             match intent {
                 LogIntent::PrepareSegment { base } => asked.push(base),
+                LogIntent::HurrySegment { .. } => {}
                 other => bench.pending.push(other),
             }
         }
@@ -326,6 +327,87 @@ fn a_segment_is_entered_only_when_it_is_prepared() {
     bench.pass(1_000_000);
     bench.poll(); // Asked again, and prepared this time.
     assert_eq!(bench.log.room_for(3_000, &bench.ring), Ok(()));
+}
+
+#[test]
+fn in_a_segment_that_was_only_reserved_written_waits_for_the_flush() {
+    let mut bench = Bench::new(&Options::default());
+    bench.log.on_segment_ready(LogOffset(0), Extents::Reserved);
+    bench.append(&[b"nobody waits"]);
+    bench.pass(100_000);
+    bench.poll();
+    assert!(matches!(bench.complete(0), LogIntent::Write { durable: false, .. }));
+    let marks = bench.log.watermarks();
+    assert!(marks.written() > LogOffset(0), "the ring may have its bytes back");
+    assert_eq!(marks.of(AckLevel::Written), LogOffset(0), "the kernel may forget it");
+    bench.pass(500_000);
+    bench.settle();
+    let marks = bench.log.watermarks();
+    assert_eq!(marks.of(AckLevel::Written), marks.written());
+
+    bench.append(&[b"somebody waits for written"]);
+    bench.log.demand(AckLevel::Written);
+    bench.poll();
+    assert!(matches!(bench.complete(0), LogIntent::Write { durable: true, .. }));
+    let marks = bench.log.watermarks();
+    assert_eq!(marks.of(AckLevel::Written), marks.appended());
+}
+
+#[test]
+fn behind_a_reserved_segment_written_is_written_again() {
+    let options = Options::default();
+    let mut bench = Bench::new(&options);
+    bench.log.on_segment_ready(LogOffset(0), Extents::Reserved);
+    while bench.log.watermarks().flushed().0 < options.segment {
+        bench.append(&[&[0; 3_000]]);
+        bench.pass(500_000);
+        bench.settle();
+        let edge = bench.log.reclaim_edge(4096).max(bench.ring.reclaimed());
+        bench.ring.reclaim(edge);
+    }
+    bench.append(&[b"somebody waits for written"]);
+    bench.log.demand(AckLevel::Written);
+    bench.poll();
+    assert!(matches!(bench.complete(0), LogIntent::Write { durable: false, .. }));
+    let marks = bench.log.watermarks();
+    assert_eq!(marks.of(AckLevel::Written), marks.appended());
+}
+
+#[test]
+fn a_segment_that_is_late_is_hurried_once_half_of_the_current_one_is_full() {
+    let mut bench = Bench::new(&Options::default());
+    let segment = Options::default().segment;
+    let (mut asked, mut hurried) = (Vec::new(), Vec::new());
+    while bench.log.room_for(3_000, &bench.ring) != Err(NoRoom::SegmentNotReady) {
+        bench.append(&[&[0; 2_000]]);
+        bench.pass(1_000);
+        let mut out = Vec::new();
+        bench.log.poll(bench.now, &mut bench.ring, &mut out);
+        for intent in out {
+            match intent {
+                LogIntent::PrepareSegment { base } => asked.push(base),
+                LogIntent::HurrySegment { base } => {
+                    let filled = bench.log.watermarks().appended().0 % segment;
+                    assert!(filled >= segment / 2, "{filled} of {segment}");
+                    hurried.push(base);
+                }
+                other => bench.pending.push(other),
+            }
+        }
+        while !bench.pending.is_empty() {
+            bench.complete(0);
+        }
+        let edge = bench.log.reclaim_edge(4096).max(bench.ring.reclaimed());
+        bench.ring.reclaim(edge);
+    }
+    assert_eq!(hurried, asked[..1], "the next one, and only once");
+    // While the disk is behind, those after it are wanted as they are from the beginning.
+    bench.log.on_segment_ready(hurried[0], Extents::Reserved);
+    bench.append(&[&[0; 2_000]]);
+    let mut out = Vec::new();
+    bench.log.poll(bench.now, &mut bench.ring, &mut out);
+    let base = LogOffset(5 * segment);
+    assert!(out.contains(&LogIntent::HurrySegment { base }), "{out:?}");
 }
 
 #[test]

@@ -49,7 +49,9 @@ impl Media {
                 let done = self.cache.iter().filter(|write| write.completed && inside(write.at));
                 self.covered = done.map(|write| write.op).collect();
             }
-            LogIntent::PrepareSegment { .. } => unreachable!("done at once"),
+            LogIntent::PrepareSegment { .. } | LogIntent::HurrySegment { .. } => {
+                unreachable!("done at once")
+            }
         }
     }
 
@@ -73,7 +75,9 @@ impl Media {
                     }
                 }
             }
-            LogIntent::PrepareSegment { .. } => unreachable!("done at once"),
+            LogIntent::PrepareSegment { .. } | LogIntent::HurrySegment { .. } => {
+                unreachable!("done at once")
+            }
         }
     }
 

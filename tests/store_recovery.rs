@@ -24,7 +24,7 @@ use ringmq::base::{AckLevel, LogOffset, Now, QueueOffset, TopicId};
 use ringmq::log::recovery::{ArenaFound, Decision, Refusal};
 use ringmq::log::retention::{DiskUse, RetentionConfig};
 use ringmq::log::run_mark::{ArenaId, BootId, RunMark};
-use ringmq::log::{FlushMethod, Geometry, LogIntent, NewRecord};
+use ringmq::log::{Extents, FlushMethod, Geometry, LogIntent, NewRecord};
 use ringmq::queue::{Bases, QueueKey};
 use ringmq::store::recovery::{OFFSETS_SKIPPED, Recovered, Remains, StartError, recover};
 use ringmq::store::{Done, Intent, Store};
@@ -172,7 +172,7 @@ impl Bench {
                     }
                     Intent::Log(LogIntent::PrepareSegment { base }) => {
                         self.disk.prepare(base);
-                        Done::SegmentReady { base, result: Ok(()) }
+                        Done::SegmentReady { base, result: Ok(Extents::Written) }
                     }
                     Intent::WriteRun { run } => {
                         let mut bytes = Vec::new();

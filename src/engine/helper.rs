@@ -9,13 +9,13 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::files::{
-    DataDirectory, DiskSpace, FileError, IndexFiles, SegmentFile, SegmentFiles, small,
+    DataDirectory, DiskSpace, FileError, IndexFiles, Pace, SegmentFile, SegmentFiles, small,
 };
 use crate::base::LogOffset;
 use crate::base::limits::HELPER_JOBS_OF_SHARD_MAX;
@@ -120,6 +120,8 @@ struct Sender<I: IndexWork> {
     directory: PathBuf,
     done: SyncSender<Done<I::Done>>,
     wake: Wake,
+    /// Segments below are wanted as they are.
+    hurried_below: AtomicU64,
 }
 
 struct Lane<I: IndexWork> {
@@ -150,6 +152,7 @@ impl<I: IndexWork> Helper<I> {
             directory: directory.path().to_owned(),
             done: sender,
             wake,
+            hurried_below: AtomicU64::new(0),
         };
         HelperClient {
             slow: self.slow.mailbox.clone(),
@@ -197,6 +200,11 @@ impl<I: IndexWork> HelperClient<I> {
         Some(done)
     }
 
+    /// The segment at `start`, if it is not yet prepared, is wanted as it is.
+    pub fn hurry(&self, start: LogOffset) {
+        self.sender.hurried_below.fetch_max(start.0 + 1, Ordering::Relaxed);
+    }
+
     pub fn under_way(&self) -> usize {
         self.under_way
     }
@@ -236,7 +244,15 @@ impl<I: IndexWork> Sender<I> {
         let files = &self.segments;
         match job {
             Job::PrepareSegment { start } => {
-                let made = files.prepare(start, &|| !stopping.load(Ordering::Relaxed));
+                let made = files.prepare(start, &|| {
+                    if stopping.load(Ordering::Relaxed) {
+                        Pace::GiveUp
+                    } else if start.0 < self.hurried_below.load(Ordering::Relaxed) {
+                        Pace::HandOver
+                    } else {
+                        Pace::Fill
+                    }
+                });
                 let segment = made.and_then(|()| files.open_writable(start, Duration::ZERO));
                 Done::SegmentReady { start, segment }
             }

@@ -12,7 +12,7 @@ use super::index_work::IndexTask;
 use crate::base::ConnId;
 use crate::base::LogOffset;
 use crate::log::retention::DiskUse;
-use crate::log::{Geometry, LogIntent};
+use crate::log::{Extents, Geometry, LogIntent};
 use crate::reactor::{
     Arena, ArenaId, ArenaName, DirectFile, DiskRead, DiskWrite, Listener, Ring, Socket,
 };
@@ -75,6 +75,7 @@ pub struct SeatFiles {
 
 struct Open {
     file: DirectFile,
+    extents: Extents,
     reads: u32,
 }
 
@@ -88,7 +89,7 @@ pub struct PendingRead {
 impl Seat {
     pub fn new(
         index: u16,
-        shard: Shard,
+        mut shard: Shard,
         arena: Arena,
         arena_id: ArenaId,
         listeners: Vec<Listener>,
@@ -97,7 +98,8 @@ impl Seat {
     ) -> Self {
         let mut files = SeatFiles::default();
         for segment in writable {
-            files.add_writable(segment);
+            let base = segment.start();
+            shard.store.on_segment_ready(base, files.add_writable(segment));
         }
         Self {
             index,
@@ -168,8 +170,10 @@ impl Seat {
             store::Intent::Log(LogIntent::PrepareSegment { base })
                 if self.files.writable.contains_key(&base) =>
             {
-                self.at_once.push(store::Done::SegmentReady { base, result: Ok(()) });
+                let result = Ok(self.files.writable[&base].extents);
+                self.at_once.push(store::Done::SegmentReady { base, result });
             }
+            store::Intent::Log(LogIntent::HurrySegment { base }) => self.helper.hurry(base),
             store::Intent::Log(LogIntent::PrepareSegment { base }) => {
                 let job = match self.retired.pop() {
                     Some(from) => Job::RecycleSegment { from, to: base },
@@ -344,10 +348,10 @@ impl Seat {
 
     /// The log has another segment to write to, and is done with some: flushed for good,
     /// they need neither descriptor nor lock. Cold reads open theirs.
-    fn add_segment(&mut self, segment: SegmentFile) {
+    fn add_segment(&mut self, segment: SegmentFile) -> Extents {
         let store = &self.shard.store;
         self.files.close_below(store.watermarks().flushed(), store.geometry());
-        self.files.add_writable(segment);
+        self.files.add_writable(segment)
     }
 
     fn on_segment_opened(
@@ -384,9 +388,11 @@ impl Seat {
 const READABLE_MAX: usize = 64;
 
 impl SeatFiles {
-    fn add_writable(&mut self, segment: SegmentFile) {
-        let start = segment.start();
-        self.writable.insert(start, Open { file: segment.into_file().into(), reads: 0 });
+    fn add_writable(&mut self, segment: SegmentFile) -> Extents {
+        let (start, filled) = (segment.start(), segment.is_filled());
+        let extents = if filled { Extents::Written } else { Extents::Reserved };
+        self.writable.insert(start, Open { file: segment.into_file().into(), extents, reads: 0 });
+        extents
     }
 
     fn add_readable(&mut self, segment: SegmentFile) {
@@ -396,8 +402,8 @@ impl SeatFiles {
                 self.readable.remove(&base);
             }
         }
-        let start = segment.start();
-        self.readable.insert(start, Open { file: segment.into_file().into(), reads: 0 });
+        let (start, extents) = (segment.start(), Extents::Written);
+        self.readable.insert(start, Open { file: segment.into_file().into(), extents, reads: 0 });
     }
 
     /// Segments that end at or below `flushed` are never written or flushed again. What

@@ -15,6 +15,8 @@
 mod closing;
 mod stopping;
 
+use std::collections::VecDeque;
+
 use crate::base::checksum::chained_crc;
 use crate::base::limits::BLOCK_BYTES;
 use crate::base::memory::LogRing;
@@ -23,7 +25,7 @@ use crate::base::{LogOffset, Now};
 use super::flush::Flush;
 use super::footer::ChainEnd;
 use super::groups::{Groups, check_write};
-use super::intent::{Appended, Cause, Failure, LogIntent, LogStats, NoRoom, OpId};
+use super::intent::{Appended, Cause, Extents, Failure, LogIntent, LogStats, NoRoom, OpId};
 use super::policy::{
     AckLevel, FlushMethod, GROUP_BYTES_MAX, UNFLUSHED_BYTES_MAX, batch_share, unwritten_max,
 };
@@ -45,6 +47,8 @@ pub struct CommitLog {
     groups: Groups,
     flush: Flush,
     ready: ReadySegments,
+    /// Segments whose extents were only reserved, until they are flushed to their end.
+    reserved: VecDeque<LogOffset>,
     last_store_ms: i64,
     next_op: u64,
     failure: Option<Failure>,
@@ -94,6 +98,7 @@ impl CommitLog {
             groups: Groups::default(),
             flush: Flush::new(config.geometry, config.flush_method, start.chain),
             ready: ReadySegments::new(config.geometry, at, start.ready_end),
+            reserved: VecDeque::new(),
             last_store_ms: start.chain.store_ms,
             next_op: 0,
             failure: None,
@@ -190,6 +195,10 @@ impl CommitLog {
     /// closes at the end of this turn, as far as groups in flight allow.
     pub fn demand(&mut self, level: AckLevel) {
         assert!(self.batch.is_none(), "a demand follows the batch it is for");
+        let level = match level {
+            AckLevel::Written if !self.marks.is_settled() => AckLevel::Flushed,
+            level => level,
+        };
         if self.running_len() > 0 {
             self.running.demand = self.running.demand.max(level);
         } else if level == AckLevel::Flushed {
@@ -214,8 +223,11 @@ impl CommitLog {
         self.issue_writes(now, out);
         self.issue_sync(now, out);
         if self.stop == Stop::No {
-            while let Some(base) = self.ready.request(now.mono_us) {
+            let late = self.ready.overdue(self.marks.appended(), now.mono_us);
+            out.extend(late.map(|base| LogIntent::HurrySegment { base }));
+            while let Some((base, hurried)) = self.ready.request(now.mono_us) {
                 out.push(LogIntent::PrepareSegment { base });
+                out.extend(hurried.then_some(LogIntent::HurrySegment { base }));
             }
         }
     }
@@ -254,6 +266,7 @@ impl CommitLog {
             self.marks.advance_written(group.chain.at);
             self.flush.on_group_written(&group, &mut self.marks);
         }
+        self.settle();
         self.marks != before
     }
 
@@ -278,12 +291,27 @@ impl CommitLog {
         if let Err(failure) = self.flush.on_synced(op, result, &mut self.marks) {
             self.fail(failure);
         }
+        self.settle();
         self.marks != before
     }
 
     /// The segment at `base` is prepared.
-    pub fn on_segment_ready(&mut self, base: LogOffset) {
+    pub fn on_segment_ready(&mut self, base: LogOffset, extents: Extents) {
         self.ready.on_ready(base);
+        if extents == Extents::Reserved && !self.reserved.contains(&base) {
+            let at = self.reserved.partition_point(|other| *other < base);
+            self.reserved.insert(at, base);
+            self.settle();
+        }
+    }
+
+    /// Reserved segments that are flushed to their end are like any other.
+    fn settle(&mut self) {
+        let flushed = self.marks.flushed();
+        while self.reserved.front().is_some_and(|base| self.geometry.end(*base) <= flushed) {
+            self.reserved.pop_front();
+        }
+        self.marks.settle_to(self.reserved.front().copied().unwrap_or(LogOffset(u64::MAX)));
     }
 
     /// The segment at `base` could not be prepared; it is asked for again later.

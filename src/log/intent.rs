@@ -18,6 +18,19 @@ pub enum LogIntent {
     Sync { op: OpId, segment: LogOffset },
     /// Make the segment ready: final size, written extents, its name, all durable.
     PrepareSegment { base: LogOffset },
+    /// The log will soon need the segment that is being prepared: it may come with
+    /// extents that are only reserved.
+    HurrySegment { base: LogOffset },
+}
+
+/// What a write into a prepared segment has to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extents {
+    /// Nothing but the bytes: what has been written survives the kernel.
+    Written,
+    /// Its extents have space and nothing in them. That a block was written is in the
+    /// kernel's memory alone until the segment is flushed.
+    Reserved,
 }
 
 /// Where a record lies now.

@@ -26,7 +26,7 @@ pub mod watermarks;
 
 pub use commit_log::{CommitLog, LogConfig, LogStart};
 pub use footer::ChainEnd;
-pub use intent::{Appended, Cause, Failure, LogIntent, LogStats, NoRoom, OpId};
+pub use intent::{Appended, Cause, Extents, Failure, LogIntent, LogStats, NoRoom, OpId};
 pub use policy::{AckLevel, FlushMethod};
 pub use record::{NewRecord, RecordError, RecordView, Stored};
 pub use segment::Geometry;

@@ -80,6 +80,8 @@ pub struct ReadySegments {
     /// Base of the first slot.
     current: LogOffset,
     slots: [Slot; SEGMENTS_AHEAD + 1],
+    /// Until then segments are wanted as they are.
+    behind_until_us: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +90,14 @@ enum Slot {
     /// A preparation failed; asked for again at this time.
     RetryAt(u64),
     Requested,
+    /// Requested, and needed soon.
+    Hurried,
     Ready,
 }
 
+/// After a preparation was overtaken, the next ones are hurried for this long: the disk
+/// has no time for zeros.
+const BEHIND_US: u64 = 1_000_000;
 /// After a failed preparation the next is asked for this much later.
 const PREPARE_RETRY_US: u64 = 1_000_000;
 
@@ -102,7 +109,7 @@ impl ReadySegments {
             let base = current + i as u64 * geometry.segment_bytes;
             if base < ready_end { Slot::Ready } else { Slot::Missing }
         });
-        Self { geometry, current, slots }
+        Self { geometry, current, slots, behind_until_us: 0 }
     }
 
     /// Whether the segment that holds `at` may be written.
@@ -110,16 +117,31 @@ impl ReadySegments {
         self.slot_of(self.geometry.base(at)).is_some_and(|i| self.slots[i] == Slot::Ready)
     }
 
-    /// The next segment that somebody should be asked to prepare, marked as asked for.
-    pub fn request(&mut self, now_us: u64) -> Option<LogOffset> {
+    /// The next segment that somebody should be asked to prepare, marked as asked for, and
+    /// whether it is wanted as it is.
+    pub fn request(&mut self, now_us: u64) -> Option<(LogOffset, bool)> {
         let due = |slot: &Slot| match slot {
             Slot::Missing => true,
             Slot::RetryAt(at) => *at <= now_us,
-            Slot::Requested | Slot::Ready => false,
+            Slot::Requested | Slot::Hurried | Slot::Ready => false,
         };
         let i = self.slots.iter().position(due)?;
-        self.slots[i] = Slot::Requested;
-        Some(self.current + i as u64 * self.geometry.segment_bytes)
+        let hurried = now_us < self.behind_until_us;
+        self.slots[i] = if hurried { Slot::Hurried } else { Slot::Requested };
+        Some((self.current + i as u64 * self.geometry.segment_bytes, hurried))
+    }
+
+    /// The next segment, if it is still being prepared though half of the current one is
+    /// full at `at`; only once.
+    pub fn overdue(&mut self, at: LogOffset, now_us: u64) -> Option<LogOffset> {
+        let (next, half) =
+            (self.current + self.geometry.segment_bytes, self.geometry.segment_bytes / 2);
+        let overdue = self.slots[1] == Slot::Requested && at >= self.current + half;
+        overdue.then(|| {
+            self.slots[1] = Slot::Hurried;
+            self.behind_until_us = now_us + BEHIND_US;
+            next
+        })
     }
 
     /// The segment at `base` has its size, its extents and its name, durably.

@@ -10,12 +10,15 @@ pub struct Watermarks {
     appended: LogOffset,
     written: LogOffset,
     flushed: LogOffset,
+    /// From here on what is written does not survive the kernel before it is flushed:
+    /// the segment's extents were only reserved.
+    unsettled: LogOffset,
 }
 
 impl Watermarks {
     /// A log that begins or goes on at `at`: all before is durable.
     pub fn at(at: LogOffset) -> Self {
-        Self { appended: at, written: at, flushed: at }
+        Self { appended: at, written: at, flushed: at, unsettled: LogOffset(u64::MAX) }
     }
 
     /// Survives this process.
@@ -23,7 +26,8 @@ impl Watermarks {
         self.appended
     }
 
-    /// Survives the kernel.
+    /// Is in its segment, so that the ring need not keep it. It survives the kernel
+    /// wherever extents were written before: `of(AckLevel::Written)`.
     pub fn written(&self) -> LogOffset {
         self.written
     }
@@ -38,9 +42,21 @@ impl Watermarks {
     pub fn of(&self, level: AckLevel) -> LogOffset {
         match level {
             AckLevel::Appended => self.appended,
-            AckLevel::Written => self.written,
+            AckLevel::Written => self.written.min(self.unsettled.max(self.flushed)),
             AckLevel::Flushed => self.flushed,
         }
+    }
+
+    /// Whether the newest records survive the kernel once they are written.
+    pub(super) fn is_settled(&self) -> bool {
+        self.appended <= self.unsettled
+    }
+
+    /// What is written from `to` on waits for its flush.
+    pub(super) fn settle_to(&mut self, to: LogOffset) {
+        let before = self.of(AckLevel::Written);
+        self.unsettled = to;
+        assert!(self.of(AckLevel::Written) >= before, "an acknowledgement is not taken back");
     }
 
     pub(super) fn advance_appended(&mut self, to: LogOffset) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::LogOffset;
 use crate::base::memory::SlotId;
 use crate::log::retention::DiskUse;
-use crate::log::{LogIntent, OpId};
+use crate::log::{Extents, LogIntent, OpId};
 use crate::queue::{ColdBlock, ColdRange, Directory, FrozenRun};
 
 use super::rebuild::{LostExtent, Owner};
@@ -62,7 +62,7 @@ pub enum Done {
     },
     SegmentReady {
         base: LogOffset,
-        result: Result<(), String>,
+        result: Result<Extents, String>,
     },
     LogRead {
         slot: SlotId,

@@ -14,7 +14,9 @@ use ringmq::base::{AckLevel, ConnId, LogOffset, Now, names};
 use ringmq::broker::effect::Effect;
 use ringmq::broker::{Broker, Identity};
 use ringmq::log::retention::{DiskUse, RetentionConfig};
-use ringmq::log::{ChainEnd, CommitLog, FlushMethod, Geometry, LogConfig, LogIntent, LogStart};
+use ringmq::log::{
+    ChainEnd, CommitLog, Extents, FlushMethod, Geometry, LogConfig, LogIntent, LogStart,
+};
 use ringmq::queue::{QueueIndex, read_cold};
 use ringmq::shard::{Event, Intent, Shard, World};
 use ringmq::store::{self, DiskState, Done, LostExtent, Store, rebuild_extent};
@@ -452,10 +454,11 @@ impl Node {
                 Done::Written { op, result: Ok(len) }
             }
             store::Intent::Log(LogIntent::Sync { op, .. }) => Done::Synced { op, result: Ok(()) },
+            store::Intent::Log(LogIntent::HurrySegment { .. }) => return None,
             store::Intent::Log(LogIntent::PrepareSegment { base }) => {
                 let segment = self.disk.segments.entry(base.0);
                 segment.or_insert_with(|| vec![0; geometry.segment_bytes() as usize]);
-                Done::SegmentReady { base, result: Ok(()) }
+                Done::SegmentReady { base, result: Ok(Extents::Written) }
             }
             store::Intent::ReadLog { slot, .. } if self.log_unreadable => {
                 Done::LogRead { slot, result: Err("Input/output error".to_owned()) }

@@ -10,8 +10,8 @@ use ringmq::base::{LogOffset, Now};
 
 use ringmq::log::scan::{Found, Scan, ScanFrom, Scanned, SegmentSource, scan};
 use ringmq::log::{
-    Appended, ChainEnd, CommitLog, FlushMethod, Geometry, LogConfig, LogIntent, LogStart, LogStats,
-    NewRecord, OpId,
+    Appended, ChainEnd, CommitLog, Extents, FlushMethod, Geometry, LogConfig, LogIntent, LogStart,
+    LogStats, NewRecord, OpId,
 };
 
 pub const BLOCK: u64 = 4096;
@@ -168,7 +168,7 @@ impl Bench {
                 LogIntent::PrepareSegment { base } => {
                     let size = self.log.geometry().segment_bytes() as usize;
                     self.segments.entry(base.0).or_insert_with(|| vec![0; size]);
-                    self.log.on_segment_ready(base);
+                    self.log.on_segment_ready(base, Extents::Written);
                 }
                 other => self.pending.push(other),
             }
@@ -192,7 +192,9 @@ impl Bench {
         match intent {
             LogIntent::Write { op, len, .. } => self.log.on_written(op, Ok(len)),
             LogIntent::Sync { op, .. } => self.log.on_synced(op, Ok(())),
-            LogIntent::PrepareSegment { .. } => unreachable!("done at once"),
+            LogIntent::PrepareSegment { .. } | LogIntent::HurrySegment { .. } => {
+                unreachable!("done at once")
+            }
         };
         intent
     }
@@ -234,7 +236,9 @@ impl Bench {
     pub fn pending_op(&self, index: usize) -> OpId {
         match self.pending[index] {
             LogIntent::Write { op, .. } | LogIntent::Sync { op, .. } => op,
-            LogIntent::PrepareSegment { .. } => unreachable!("done at once"),
+            LogIntent::PrepareSegment { .. } | LogIntent::HurrySegment { .. } => {
+                unreachable!("done at once")
+            }
         }
     }
 }

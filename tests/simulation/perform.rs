@@ -6,7 +6,7 @@ use ringmq::base::metadata::TopicRecord;
 use ringmq::base::topic::TopicConfig;
 use ringmq::broker::TopicMade;
 use ringmq::broker::effect::Effect;
-use ringmq::log::{LogIntent, OpId};
+use ringmq::log::{Extents, LogIntent, OpId};
 use ringmq::queue::{Directory, FrozenRun};
 use ringmq::shard::{Event, Intent};
 use ringmq::store::{self, Done, LostExtent, Owner, rebuild_extent};
@@ -69,6 +69,7 @@ impl World {
                 self.after(delay, Happening::Synced { process, op, segment, covered, fails });
             }
             store::Intent::Log(LogIntent::PrepareSegment { base }) => self.job(Job::Prepare(base)),
+            store::Intent::Log(LogIntent::HurrySegment { .. }) => {}
             store::Intent::WriteRun { run } => self.job(Job::WriteRun(run)),
             store::Intent::FoldRun { start } => self.job(Job::Fold(start)),
             store::Intent::DropSegment { base, recycle } => self.job(Job::Drop(base, recycle)),
@@ -166,7 +167,8 @@ impl World {
                     true => Err("no space left on device".to_owned()),
                     false => {
                         self.disk.prepare(base);
-                        Ok(())
+                        let reserved = self.random.random_bool(0.3);
+                        Ok(if reserved { Extents::Reserved } else { Extents::Written })
                     }
                 };
                 Some(Event::Store(Done::SegmentReady { base, result }))

@@ -26,4 +26,4 @@ pub use disk::{DiskSpace, FlushProbe};
 pub use error::{DirectoryError, FileError};
 pub use identity::{Choice, Identity, Wanted};
 pub use index_runs::{IndexFile, IndexFiles};
-pub use segments::{SegmentFile, SegmentFiles};
+pub use segments::{Pace, SegmentFile, SegmentFiles};

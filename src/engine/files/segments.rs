@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 
 use memmap2::{Advice, MmapMut};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, FallocateFlags, RenameFlags, fallocate, renameat2};
+use nix::fcntl::{
+    AT_FDCWD, FallocateFlags, PosixFadviseAdvice, RenameFlags, fallocate, posix_fadvise, renameat2,
+};
+use nix::unistd::{Whence, lseek};
 use tracing::info;
 
 use super::error::{FileError, Tried};
@@ -39,11 +42,28 @@ pub struct SegmentFile {
     file: File,
     start: LogOffset,
     direct: bool,
+    filled: bool,
+}
+
+/// What whoever waits for a segment wants of its preparation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// All of it, filled with zeros.
+    Fill,
+    /// What there is, as long as its space is reserved.
+    HandOver,
+    /// Nothing any more.
+    GiveUp,
 }
 
 impl SegmentFile {
     pub fn start(&self) -> LogOffset {
         self.start
+    }
+
+    /// Whether all its extents were found written when it was opened for writing.
+    pub fn is_filled(&self) -> bool {
+        self.filled
     }
 
     /// The file alone; it keeps the lock.
@@ -110,17 +130,14 @@ impl SegmentFiles {
         Err(io::Error::other(why)).tried("use the segment", path)
     }
 
-    /// Makes a segment of zeros, durable with its name. Stops with `Interrupted` when
-    /// `keep_going` says no; nothing is left behind then or after an error.
-    pub fn prepare(
-        &self,
-        start: LogOffset,
-        keep_going: &dyn Fn() -> bool,
-    ) -> Result<(), FileError> {
+    /// Makes a segment of zeros, durable with its name, as far as `pace` wants it, which
+    /// is asked between writes. To give up is the error `Interrupted`; nothing is left
+    /// behind then or after another error.
+    pub fn prepare(&self, start: LogOffset, pace: &dyn Fn() -> Pace) -> Result<(), FileError> {
         let path = self.path(start);
         let scratch = small::beside(&path, PREPARING);
         let made = self
-            .fill(&scratch, keep_going)
+            .fill(&scratch, pace)
             .and_then(|()| rename_to_free_name(&scratch, &path).tried("name the segment", &path));
         if made.is_err() {
             // The first error tells the cause; a leftover is removed at the next listing.
@@ -130,20 +147,26 @@ impl SegmentFiles {
         small::sync_directory(&self.folder)
     }
 
-    fn fill(&self, scratch: &Path, keep_going: &dyn Fn() -> bool) -> Result<(), FileError> {
+    fn fill(&self, scratch: &Path, pace: &dyn Fn() -> Pace) -> Result<(), FileError> {
         let flags = if self.direct { libc::O_DIRECT } else { 0 };
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).custom_flags(flags);
         let file = options.open(scratch).tried("create", scratch)?;
         // Few long extents, and a full disk is met before anything is written.
-        match fallocate(&file, FallocateFlags::empty(), 0, self.segment_bytes as i64) {
-            Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {}
+        let reserved = match fallocate(&file, FallocateFlags::empty(), 0, self.segment_bytes as i64)
+        {
+            Ok(()) => true,
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => false,
             Err(error) => Err(error).tried("reserve space for", scratch)?,
-        }
+        };
         let zeros = Zeros::new().tried("find zeros for", scratch)?;
         for at in (0..self.segment_bytes).step_by(ZERO_BYTES) {
-            if !keep_going() {
-                return Err(io::Error::from(ErrorKind::Interrupted)).tried("fill", scratch);
+            match pace() {
+                Pace::HandOver if reserved => break,
+                Pace::Fill | Pace::HandOver => {}
+                Pace::GiveUp => {
+                    return Err(io::Error::from(ErrorKind::Interrupted)).tried("fill", scratch);
+                }
             }
             let len = (self.segment_bytes - at).min(ZERO_BYTES as u64) as usize;
             file.write_all_at(&zeros.bytes()[..len], at).tried("fill", scratch)?;
@@ -173,8 +196,9 @@ impl SegmentFiles {
         patience: Duration,
     ) -> Result<SegmentFile, FileError> {
         let path = self.path(start);
-        let segment = self.open(start, OpenOptions::new().read(true).write(true))?;
+        let mut segment = self.open(start, OpenOptions::new().read(true).write(true))?;
         if lock_within(&segment.file, &path, patience).tried("lock", &path)? {
+            segment.filled = first_hole(&segment.file) >= self.segment_bytes;
             return Ok(segment);
         }
         let why = format!("writes of another process still hold it after {patience:?}");
@@ -203,7 +227,7 @@ impl SegmentFiles {
     /// Opens a segment for writing, made first where it is missing.
     pub fn open_or_prepare(&self, start: LogOffset) -> Result<SegmentFile, FileError> {
         if !self.path(start).exists() {
-            self.prepare(start, &|| true)?;
+            self.prepare(start, &|| Pace::Fill)?;
         }
         self.open_writable(start, super::directory::PATIENCE)
     }
@@ -216,8 +240,16 @@ impl SegmentFiles {
         let path = self.path(start);
         let flags = if self.direct { libc::O_DIRECT } else { 0 };
         let file = options.custom_flags(flags).open(&path).tried("open", &path)?;
-        Ok(SegmentFile { file, start, direct: self.direct })
+        Ok(SegmentFile { file, start, direct: self.direct, filled: false })
     }
+}
+
+/// Where the first extent begins that is not written; 0 where the file system cannot tell.
+fn first_hole(file: &File) -> u64 {
+    // What was read of an empty extent lies in the page cache and would pass for written.
+    let forgotten = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    let hole = forgotten.and_then(|()| lseek(file, 0, Whence::SeekHole));
+    hole.map_or(0, |at| at as u64)
 }
 
 /// Locks `file` exclusively; false when it was held all through `patience`.
