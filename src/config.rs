@@ -79,7 +79,9 @@ pub enum FlushChoice {
 /// while running is a `Choice`: at a restart only an explicit flag overrules that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
+    /// As tools show it: rounded up.
     pub hours: Choice<u32>,
+    pub age_ms: i64,
     pub expire_at: Choice<u32>,
     pub force_at: u32,
     pub refuse_at: u32,

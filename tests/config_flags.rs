@@ -84,6 +84,7 @@ fn every_flag_reaches_the_configuration() {
     assert_eq!(config.arena_dir.as_deref(), Some(Path::new("/dev/shm")));
     assert_eq!((config.ack, config.flush_method), (AckLevel::Flushed, FlushChoice::Dsync));
     assert_eq!(config.retention.hours, Choice::Given(5));
+    assert_eq!(config.retention.age_ms, 5 * 3_600_000);
     assert_eq!(config.retention.expire_at, Choice::Given(50));
     assert_eq!((config.retention.force_at, config.retention.refuse_at), (60, 70));
     assert!(config.accept_loss);
@@ -139,6 +140,7 @@ fn a_wrong_value_is_told_with_flag_value_rule_and_remedy() {
         ("--ack durable", "--ack durable: "),
         ("--flush-method sync", "--flush-method sync: "),
         ("--retention-hours 0", "--retention-hours 0: "),
+        ("--retention-hours nan", "--retention-hours nan: it takes hours from 0.001 to 876000"),
         ("--disk-expire-at 100", "--disk-expire-at 100: "),
         ("--disk-expire-at 85", "--disk-expire-at 85: "),
         ("--disk-refuse-at 80", "--disk-refuse-at 80: "),
@@ -274,4 +276,7 @@ fn options_show_this_start_and_keep_what_was_set_unless_a_flag_says_otherwise() 
     }
     let told = serve("--retention-hours 9 --disk-expire-at 60").broker_options(&shard, &kept);
     assert_eq!((told.file_reserved_time, told.disk_max_used_space_ratio), (9, 60));
+    let short = serve("--retention-hours 0.25");
+    assert_eq!(short.retention.age_ms, 15 * 60_000);
+    assert_eq!(short.broker_options(&shard, &kept).file_reserved_time, 1, "tools know hours");
 }

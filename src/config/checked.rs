@@ -27,7 +27,8 @@ const SHARDS_BY_DEFAULT_MAX: usize = 8;
 const SPIN_US: u64 = 20;
 const SPIN_US_MAX: u64 = 1_000_000;
 const RETENTION_HOURS: u32 = 72;
-const RETENTION_HOURS_MAX: u64 = 876_000;
+const RETENTION_HOURS_MIN: f64 = 0.001;
+const RETENTION_HOURS_MAX: f64 = 876_000.0;
 const DISK_PERCENT: [u32; 3] = [75, 85, 90];
 /// Names of system topics hold these; they leave room for what surrounds them.
 const NAME_BYTES_MAX: usize = 90;
@@ -74,6 +75,18 @@ impl Field {
                     "correct it or leave it out",
                 )
             }
+        }
+    }
+
+    fn hours(&self) -> Checked<Option<f64>> {
+        let Some(text) = self.text() else { return Ok(None) };
+        let range = RETENTION_HOURS_MIN..=RETENTION_HOURS_MAX;
+        match text.parse().ok().filter(|hours| range.contains(hours)) {
+            Some(hours) => Ok(Some(hours)),
+            None => self.refuse(
+                format!("it takes hours from {RETENTION_HOURS_MIN} to {RETENTION_HOURS_MAX}"),
+                "correct it or leave it out",
+            ),
         }
     }
 
@@ -400,9 +413,11 @@ fn addresses(listen: Field, advertise: Field) -> Checked<(Ipv4Addr, Ipv4Addr)> {
 }
 
 fn retention(hours: Field, disk: [Field; 3]) -> Checked<Retention> {
-    let hours = hours
-        .number(1..=RETENTION_HOURS_MAX)?
-        .map_or(Choice::Default(RETENTION_HOURS), |given| Choice::Given(given as u32));
+    let given = hours.hours()?;
+    // Tools know whole hours only.
+    let hours =
+        given.map_or(Choice::Default(RETENTION_HOURS), |given| Choice::Given(given.ceil() as u32));
+    let age_ms = (given.unwrap_or(f64::from(RETENTION_HOURS)) * 3_600_000.0) as i64;
     let mut percents = DISK_PERCENT;
     for (percent, field) in percents.iter_mut().zip(&disk) {
         *percent = field.number(1..=99)?.map_or(*percent, |number| number as u32);
@@ -413,7 +428,7 @@ fn retention(hours: Field, disk: [Field; 3]) -> Checked<Retention> {
             Some(_) => Choice::Given(expire_at),
             None => Choice::Default(expire_at),
         };
-        return Ok(Retention { hours, expire_at, force_at, refuse_at });
+        return Ok(Retention { hours, age_ms, expire_at, force_at, refuse_at });
     }
     let wrong =
         disk.iter().find(|field| field.written.is_some()).expect("the defaults are in order");

@@ -163,7 +163,7 @@ settings! {
     /// How flushed writes are made durable: auto, dsync or fdatasync [default: auto]
     #[arg(long, value_name = "METHOD")]
     flush_method,
-    /// Hours after which messages may go [default: 72]
+    /// Hours after which messages may go; 0.5 is half an hour [default: 72]
     #[arg(long, value_name = "N")]
     retention_hours,
     /// Percent of disk use from which messages go by age [default: 75]

@@ -25,7 +25,7 @@ use crate::config::{Config, FlushChoice, PortPair, ShardIdentity};
 use crate::control::metadata::{
     Change, Loaded, Metadata, MetadataHandle, MetadataThread, OffsetEntry, Outcome, Ticket,
 };
-use crate::engine::files::{DataDirectory, directory, disk, small};
+use crate::engine::files::{Choice, DataDirectory, directory, disk, small};
 use crate::engine::helper::Helper;
 use crate::engine::{Courier, DataThread, IndexTask, Outbox, Timing, mailbox};
 use crate::log::retention::{DiskUse, RetentionConfig};
@@ -406,8 +406,12 @@ fn flush_method(config: &Config, directory: &DataDirectory) -> Result<FlushMetho
 
 /// The rules of retention; what a tool has set in an earlier life stands in the options.
 fn retention(config: &Config, options: &BrokerOptions) -> RetentionConfig {
+    let age_ms_max = match config.retention.hours {
+        Choice::Given(_) => config.retention.age_ms,
+        Choice::Default(_) => i64::from(options.file_reserved_time) * 3_600_000,
+    };
     RetentionConfig {
-        age_ms_max: i64::from(options.file_reserved_time) * 3_600_000,
+        age_ms_max,
         hurry_at: DiskUse(options.disk_max_used_space_ratio * 10),
         force_at: DiskUse(config.retention.force_at * 10),
         refuse_at: DiskUse(config.retention.refuse_at * 10),
