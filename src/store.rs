@@ -244,6 +244,13 @@ impl Store {
             self.reclaim(1, arena);
         }
         self.log.poll(now, arena, &mut self.log_intents);
+        let prepares = |intent: &&LogIntent| matches!(intent, LogIntent::PrepareSegment { .. });
+        let wanted = self.log_intents.iter().filter(prepares).count();
+        if wanted > 0 {
+            // Said before the preparations, so that what has expired serves for them.
+            self.let_go(now, wanted, wanted);
+            out.append(&mut self.intents);
+        }
         out.extend(self.log_intents.drain(..).map(Intent::Log));
         if self.log.is_closed() && !self.rolled {
             // Now: nothing is under way that would bring another turn.
@@ -449,10 +456,15 @@ impl Store {
 
     fn on_disk(&mut self, disk: DiskUse, now: Now) {
         self.disk.on_checked(disk, now);
-        let geometry = self.log.geometry();
-        let kept = self.index.checkpoint().min(self.log.checkpoint().at);
         let deficit = SEGMENTS_AHEAD.saturating_sub(self.log.segments_ready_ahead());
-        let expired = self.disk.take_expired(kept, geometry.segment_bytes(), now, deficit);
+        self.let_go(now, deficit, usize::MAX);
+    }
+
+    /// Lets expired segments go: at most `most`, of which `deficit` may be used again.
+    fn let_go(&mut self, now: Now, deficit: usize, most: usize) {
+        let segment_bytes = self.log.geometry().segment_bytes();
+        let kept = self.index.checkpoint().min(self.log.checkpoint().at);
+        let expired = self.disk.take_expired(kept, segment_bytes, now, deficit, most);
         if expired.is_empty() {
             return;
         }

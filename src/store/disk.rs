@@ -92,7 +92,7 @@ impl DiskState {
         self.next_check_us = now.mono_us + wait_us;
     }
 
-    /// The segments that go now. `kept` is the first offset that must stay: what is not
+    /// The segments that go now, at most `most`. `kept` is the first offset that must stay: what is not
     /// flushed, or not in a durable index.
     pub(super) fn take_expired(
         &mut self,
@@ -100,6 +100,7 @@ impl DiskState {
         segment_bytes: u64,
         now: Now,
         deficit: usize,
+        most: usize,
     ) -> Vec<Expired> {
         let facts: Vec<SegmentFacts> = self
             .segments
@@ -113,7 +114,8 @@ impl DiskState {
                 active: *base + segment_bytes > kept,
             })
             .collect();
-        let expired = expire(&self.rules, &facts, now.unix_ms, self.disk, deficit);
+        let mut expired = expire(&self.rules, &facts, now.unix_ms, self.disk, deficit);
+        expired.truncate(most);
         self.segments.drain(..expired.len());
         expired
     }

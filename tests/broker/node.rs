@@ -61,6 +61,8 @@ pub struct Node {
     /// Creations that were asked for.
     pub created: Vec<TopicConfig>,
     pub disk_use: DiskUse,
+    /// Expired segments that may serve again.
+    pub recycled: Vec<LogOffset>,
     /// Writes of the log fail.
     pub log_fails: bool,
     /// Reads of it do.
@@ -124,6 +126,7 @@ impl Node {
             published: Vec::new(),
             created: Vec::new(),
             disk_use: DiskUse(100),
+            recycled: Vec::new(),
             log_fails: false,
             log_unreadable: false,
             rebuilt: 0,
@@ -494,8 +497,9 @@ impl Node {
                 self.disk.runs.remove(&start.0);
                 return None;
             }
-            store::Intent::DropSegment { base, .. } => {
+            store::Intent::DropSegment { base, recycle } => {
                 self.disk.segments.remove(&base.0);
+                self.recycled.extend(recycle.then_some(base));
                 return None;
             }
             store::Intent::DisownArena => return None,

@@ -1,8 +1,8 @@
 //! Messages that are taken: what is stored of them, and what their senders hear.
 
-use ringmq::base::AckLevel;
 use ringmq::base::options::BrokerOptions;
 use ringmq::base::properties;
+use ringmq::base::{AckLevel, LogOffset};
 use ringmq::wire::code::{request, response};
 use ringmq::wire::{Codec, OffsetMessageId, StoredMessages};
 
@@ -35,6 +35,29 @@ fn send_v1(topic: &str, queue: i32, body: &str) -> Ask {
         v1 = v1.with(name, value);
     }
     v1
+}
+
+/// Segments that had expired were unlinked by the next look at the disk, and new ones
+/// filled with zeros meanwhile.
+#[test]
+fn a_segment_that_the_log_needs_is_an_expired_one_if_there_is_any() {
+    let mut node = Node::new();
+    let client = node.connect();
+    node.ask(client, update_topic("T", 1)).expect(response::SUCCESS);
+    let fill = |node: &mut Node, segments: u64| {
+        let end = node.shard.store.log_range().1 + segments * SMALL.segment;
+        while node.shard.store.log_range().1 < end {
+            node.ask(client, send("T", 0, vec![b'x'; 50_000])).expect(response::SUCCESS);
+        }
+    };
+    fill(&mut node, 3);
+    node.pass(600);
+    assert_eq!(node.recycled, []);
+    // All of it is old, and nobody looks at the disk before the next segment is needed.
+    node.now.unix_ms += 73 * 3_600_000;
+    fill(&mut node, 1);
+    assert_eq!(node.recycled, [LogOffset(0)]);
+    assert_eq!(node.shard.store.log_range().0, LogOffset(SMALL.segment));
 }
 
 #[test]
