@@ -255,6 +255,8 @@ impl Broker {
         now: Now,
     ) -> Result<(Text, AckLevel), Refusal> {
         let scratch = &mut self.sends.scratch;
+        // Before they are searched: what a frame may hold would take seconds.
+        check_properties_len(scratch.len() - start)?;
         end_property(scratch, start);
         let mut found = scan_properties(scratch, start)?;
         if found.uniq.len == 0 {
@@ -265,12 +267,7 @@ impl Broker {
         }
         scratch.extend_from_slice(&self.own_properties);
         let len = scratch.len() - start;
-        if len > PROPERTIES_BYTES_MAX {
-            return Err(Refusal::illegal(format!(
-                "the message is illegal: its properties have {len} bytes, \
-                 {PROPERTIES_BYTES_MAX} are allowed"
-            )));
-        }
+        check_properties_len(len)?;
         let level = if found.no_wait { AckLevel::Appended } else { template.level };
         let properties = Text { start: start as u32, len: len as u32 };
         let topic = &self.topics.get(template.topic).config.name;
@@ -547,6 +544,16 @@ impl Text {
     fn of<'a>(&self, scratch: &'a [u8]) -> &'a [u8] {
         &scratch[self.start as usize..][..self.len as usize]
     }
+}
+
+fn check_properties_len(len: usize) -> Result<(), Refusal> {
+    if len <= PROPERTIES_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Refusal::illegal(format!(
+        "the message is illegal: its properties have {len} bytes, {PROPERTIES_BYTES_MAX} are \
+         allowed"
+    )))
 }
 
 /// The last property gets its separator where a client left it out.

@@ -127,6 +127,16 @@ fn a_batch_that_does_not_add_up_is_refused_whole() {
     refused(&mut node, client, retry, response::MESSAGE_ILLEGAL);
 }
 
+/// They were searched first, and each that the broker sets itself taken out of the rest:
+/// a frame of them held the shard for seconds.
+#[test]
+fn properties_beyond_their_bound_are_refused_unread() {
+    let (mut node, client) = node_with_topic();
+    let many = "CLUSTER\u{1}a\u{2}".repeat(100_000);
+    let remark = refused(&mut node, client, properties(&many), response::MESSAGE_ILLEGAL);
+    assert!(remark.contains("1000000 bytes, 32767 are allowed"), "{remark}");
+}
+
 #[test]
 fn a_full_disk_gets_code_14_until_there_is_room_again() {
     let (mut node, client) = node_with_topic();
