@@ -41,7 +41,13 @@ pub struct DataThread<O> {
     lent: Vec<BufferId>,
     /// Seats with something new in this turn.
     touched: Vec<bool>,
+    /// Listeners that found no descriptor or memory for a peer, and when they try again.
+    accepts_due: Vec<(u64, u64)>,
 }
+
+/// A peer that cannot be accepted stays in the queue, so that to try at once would be to
+/// try for ever.
+const ACCEPT_PAUSE_US: u64 = 250_000;
 
 /// What an operation of the ring is for; with seat and key it makes a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +77,7 @@ impl<O: Outbox> DataThread<O> {
         Self {
             ring,
             touched: vec![true; seats.len()],
+            accepts_due: Vec::new(),
             seats,
             mail,
             letters: Vec::new(),
@@ -119,6 +126,7 @@ impl<O: Outbox> DataThread<O> {
         for mail in std::mem::take(&mut self.letters) {
             self.on_letter(mail, now);
         }
+        self.accept_again(now);
         self.end_turns(now);
         Ok(())
     }
@@ -130,7 +138,9 @@ impl<O: Outbox> DataThread<O> {
     fn wait(&self) -> Wait {
         let now = self.now();
         let deadlines = self.seats.iter().filter(|seat| !seat.ended);
-        let deadline = deadlines.filter_map(|seat| seat.shard.next_deadline_us(now)).min();
+        let deadlines = deadlines.filter_map(|seat| seat.shard.next_deadline_us(now));
+        let accepts = self.accepts_due.iter().map(|(due_us, _)| *due_us);
+        let deadline = deadlines.chain(accepts).min();
         match deadline.map(|at| at.saturating_sub(now.mono_us)) {
             Some(0) => Wait::Never,
             at_most => Wait::SpinThenPark {
@@ -153,7 +163,7 @@ impl<O: Outbox> DataThread<O> {
             Completion::Accepted { token, socket, peer } => {
                 self.on_accepted(token, socket, peer, now)
             }
-            Completion::AcceptEnded { token, error } => self.on_accept_ended(token, &error),
+            Completion::AcceptEnded { token, error } => self.on_accept_ended(token, &error, now),
             Completion::Received { token, buffer, len } => {
                 self.lent.push(buffer);
                 if let Some((at, conn)) = self.connection(token) {
@@ -211,14 +221,27 @@ impl<O: Outbox> DataThread<O> {
         self.touched[at] = true;
     }
 
-    fn on_accept_ended(&mut self, accept: u64, error: &io::Error) {
-        let (at, key) = untoken(accept);
+    fn on_accept_ended(&mut self, accept: u64, error: &io::Error, now: Now) {
+        let (at, _) = untoken(accept);
         let seat = &self.seats[at];
         if seat.stopping {
             return;
         }
         tracing::error!(shard = seat.index, %error, "accepting failed; trying again");
-        self.ring.accept(&seat.listeners[key], accept);
+        let lacking = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+        let lacks = error.raw_os_error().is_some_and(|errno| lacking.contains(&errno));
+        let pause_us = if lacks { ACCEPT_PAUSE_US } else { 0 };
+        self.accepts_due.push((now.mono_us + pause_us, accept));
+    }
+
+    fn accept_again(&mut self, now: Now) {
+        for (_, accept) in self.accepts_due.extract_if(.., |(due_us, _)| *due_us <= now.mono_us) {
+            let (at, key) = untoken(accept);
+            let seat = &self.seats[at];
+            if !seat.stopping {
+                self.ring.accept(&seat.listeners[key], accept);
+            }
+        }
     }
 
     fn on_receive_ended(&mut self, receive: u64, end: &End, now: Now) {

@@ -120,6 +120,27 @@ fn half_frames_disturb_nobody() {
     node.stop();
 }
 
+/// It tried again at once, for ever: a hundred megabytes of log in a minute.
+#[test]
+fn a_peer_for_whom_there_is_no_descriptor_waits_until_there_is_one() {
+    let place = Place::new();
+    let node = place.start_with_descriptors(80);
+    let mut other = Peer::connect(&node.address);
+    other.create("T");
+    let mut peers: Vec<Peer> = (0..80).map(|_| Peer::connect(&node.address)).collect();
+    place.await_said("accepting failed");
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1) {
+        other.send_one();
+    }
+    let tries = place.log_of_node().matches("accepting failed").count();
+    assert!((1..20).contains(&tries), "{tries} tries in a second");
+    let mut last = peers.pop().unwrap();
+    drop(peers);
+    last.send_one();
+    node.stop();
+}
+
 #[test]
 fn ten_thousand_idle_connections_disturb_nobody() {
     let place = Place::new();

@@ -54,6 +54,15 @@ impl Place {
         self.run(&mut command).try_ready()
     }
 
+    /// A node that may have `most` files open.
+    pub fn start_with_descriptors(&self, most: usize) -> Node<'_> {
+        let serve = serve(&self.data());
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {most}; exec \"$0\" \"$@\"");
+        command.args(["-c", &limited]).arg(serve.get_program()).args(serve.get_args());
+        self.try_start(command).unwrap_or_else(|why| panic!("{why}"))
+    }
+
     fn run(&self, command: &mut Command) -> Node<'_> {
         let said = File::create(self.0.path().join("stderr")).unwrap();
         let child = command.stdout(Stdio::piped()).stderr(said).spawn().unwrap();
