@@ -17,7 +17,6 @@ use crate::base::memory::{Arena, LogRing};
 use crate::base::outgoing::{Outgoing, Piece};
 use crate::base::{AckLevel, LogOffset, Now, QueueOffset, TopicId};
 use crate::log::retention::{DiskUse, Expired, Fate, RetentionConfig};
-use crate::log::segment::SEGMENTS_AHEAD;
 use crate::log::{CommitLog, Extents, Failure, Geometry, LogIntent, NewRecord, NoRoom, Watermarks};
 use crate::queue::{Entry, QueueIndex, QueueKey, QueueSlot};
 
@@ -248,8 +247,7 @@ impl Store {
         let wanted = self.log_intents.iter().filter(prepares).count();
         if wanted > 0 {
             // Said before the preparations, so that what has expired serves for them.
-            self.let_go(now, wanted, wanted);
-            out.append(&mut self.intents);
+            out.extend(self.let_go(now, wanted, wanted));
         }
         out.extend(self.log_intents.drain(..).map(Intent::Log));
         if self.log.is_closed() && !self.rolled {
@@ -456,27 +454,32 @@ impl Store {
 
     fn on_disk(&mut self, disk: DiskUse, now: Now) {
         self.disk.on_checked(disk, now);
-        let deficit = SEGMENTS_AHEAD.saturating_sub(self.log.segments_ready_ahead());
-        self.let_go(now, deficit, usize::MAX);
+        // Nobody asks for a segment now: one that were to be used again would keep its
+        // name, while those behind it go.
+        let drops = self.let_go(now, 0, usize::MAX);
+        self.intents.splice(0..0, drops);
     }
 
-    /// Lets expired segments go: at most `most`, of which `deficit` may be used again.
-    fn let_go(&mut self, now: Now, deficit: usize, most: usize) {
+    /// Lets expired segments go, at most `most`, of which `deficit` are used again by the
+    /// preparations that follow. Their runs are folded after that: a start that finds
+    /// segments without their runs scans the whole log.
+    fn let_go(&mut self, now: Now, deficit: usize, most: usize) -> Vec<Intent> {
         let segment_bytes = self.log.geometry().segment_bytes();
         let kept = self.index.checkpoint().min(self.log.checkpoint().at);
         let expired = self.disk.take_expired(kept, segment_bytes, now, deficit, most);
         if expired.is_empty() {
-            return;
-        }
-        for Expired { base, fate } in expired {
-            tracing::info!(segment = base.0, ?fate, "a segment has expired");
-            self.intents.push(Intent::DropSegment { base, recycle: fate == Fate::Recycle });
+            return Vec::new();
         }
         self.log_min = self.disk.log_min().unwrap_or(self.log_min);
         self.blocks.forget_below(self.log_min);
         for start in self.index.truncate_front(self.log_min) {
             self.intents.push(Intent::FoldRun { start });
         }
+        let drop = |Expired { base, fate }| {
+            tracing::info!(segment = base.0, ?fate, "a segment has expired");
+            Intent::DropSegment { base, recycle: fate == Fate::Recycle }
+        };
+        expired.into_iter().map(drop).collect()
     }
 
     /// For the run mark of a clean stop.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ringmq::base::LogOffset;
 use ringmq::base::limits::HELPER_JOBS_OF_SHARD_MAX;
-use ringmq::engine::files::{Choice, DataDirectory, IndexFiles, SegmentFiles, Wanted};
+use ringmq::engine::files::{Choice, DataDirectory, IndexFiles, Pace, SegmentFiles, Wanted};
 use ringmq::engine::helper::{Done, Helper, HelperClient, IndexWork, Job};
 use tempfile::TempDir;
 
@@ -95,6 +95,38 @@ impl IndexWork for Work {
 fn hold() -> (Sender<()>, Job<Work>) {
     let (release, held) = channel();
     (release, Job::Index(Work::Hold(held)))
+}
+
+/// Each try filled a segment anew, and then found the name taken.
+#[test]
+fn a_segment_that_was_made_and_could_not_be_opened_is_opened_by_the_next_try() {
+    let (_root, directory) = directory();
+    let helper = Helper::start(2).unwrap();
+    let mut shard = Shard::new(&helper, &directory, 1);
+    let start = LogOffset(0);
+    directory.segments(1).prepare(start, &|| Pace::Fill).unwrap();
+    let held = directory.segments(1).open_writable(start, Duration::ZERO).unwrap();
+    let done = shard.ask(Job::PrepareSegment { start });
+    assert!(matches!(done, Done::SegmentReady { segment: Err(_), .. }), "{done:?}");
+    drop(held);
+    let done = shard.ask(Job::PrepareSegment { start });
+    assert!(matches!(done, Done::SegmentReady { segment: Ok(_), .. }), "{done:?}");
+    helper.stop();
+}
+
+#[test]
+fn an_expired_segment_that_cannot_be_used_again_does_not_stay() {
+    let (_root, directory) = directory();
+    let helper = Helper::start(2).unwrap();
+    let mut shard = Shard::new(&helper, &directory, 1);
+    let (from, to) = (LogOffset(0), LogOffset(SIZE));
+    for start in [from, to] {
+        directory.segments(1).prepare(start, &|| Pace::Fill).unwrap();
+    }
+    let done = shard.ask(Job::RecycleSegment { from, to });
+    assert!(matches!(done, Done::SegmentReady { segment: Err(_), .. }), "{done:?}");
+    assert_eq!(directory.segments(1).list().unwrap(), [to]);
+    helper.stop();
 }
 
 #[test]

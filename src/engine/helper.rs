@@ -244,7 +244,7 @@ impl<I: IndexWork> Sender<I> {
         let files = &self.segments;
         match job {
             Job::PrepareSegment { start } => {
-                let made = files.prepare(start, &|| {
+                let made = files.prepare_missing(start, &|| {
                     if stopping.load(Ordering::Relaxed) {
                         Pace::GiveUp
                     } else if start.0 < self.hurried_below.load(Ordering::Relaxed) {
@@ -258,6 +258,11 @@ impl<I: IndexWork> Sender<I> {
             }
             Job::RecycleSegment { from, to } => {
                 let renamed = files.recycle(from, to);
+                if renamed.is_err() {
+                    // It has expired: it must not stay before those that go after it. The
+                    // error that counts is the first; a new segment is asked for next.
+                    let _ = files.unlink(from);
+                }
                 let segment = renamed.and_then(|()| files.open_writable(to, RECYCLE_PATIENCE));
                 Done::SegmentReady { start: to, segment }
             }

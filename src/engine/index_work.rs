@@ -35,7 +35,8 @@ impl IndexWork for IndexTask {
     type Done = Option<store::Done>;
 
     fn is_slow(&self) -> bool {
-        matches!(self, Self::Rebuild { .. })
+        // A run goes after its segment, whose removal waits in the slow lane.
+        matches!(self, Self::Rebuild { .. } | Self::Fold { .. })
     }
 
     fn perform(self, files: &IndexFiles, log: &SegmentFiles) -> Self::Done {

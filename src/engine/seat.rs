@@ -33,7 +33,7 @@ pub struct Seat {
     /// Jobs that the helper had no room for.
     jobs: VecDeque<Job<IndexTask>>,
     /// Segments that expired and may serve again under another name.
-    retired: Vec<LogOffset>,
+    retired: VecDeque<LogOffset>,
     /// Store operations in flight, by the token that the ring knows.
     pub operations: Slab<Operation>,
     /// The arena's name, while it is known to lead there.
@@ -112,7 +112,7 @@ impl Seat {
             files,
             helper,
             jobs: VecDeque::new(),
-            retired: Vec::new(),
+            retired: VecDeque::new(),
             operations: Slab::new(),
             arena_name: None,
             mark_without_arena: Vec::new(),
@@ -175,7 +175,7 @@ impl Seat {
             }
             store::Intent::Log(LogIntent::HurrySegment { base }) => self.helper.hurry(base),
             store::Intent::Log(LogIntent::PrepareSegment { base }) => {
-                let job = match self.retired.pop() {
+                let job = match self.retired.pop_front() {
                     Some(from) => Job::RecycleSegment { from, to: base },
                     None => Job::PrepareSegment { start: base },
                 };
@@ -241,7 +241,7 @@ impl Seat {
         self.files.writable.remove(&base);
         let held = self.files.readable.remove(&base).is_some_and(|open| open.reads > 0);
         if recycle && !held {
-            self.retired.push(base);
+            self.retired.push_back(base);
         } else {
             self.submit(Job::UnlinkSegment { start: base });
         }
@@ -274,6 +274,11 @@ impl Seat {
         done: &mut Vec<store::Done>,
     ) {
         done.append(&mut self.at_once);
+        // Nothing that was asked for took their place: they must not stay before those
+        // that go after them.
+        while let Some(start) = self.retired.pop_front() {
+            self.submit(Job::UnlinkSegment { start });
+        }
         while let Some(next) = self.helper.poll() {
             match next {
                 HelperDone::SegmentReady { start, segment } => {

@@ -15,7 +15,7 @@ use crate::base::limits::BLOCK_BYTES;
 use super::footer::FOOTER_BYTES_MIN;
 
 /// Segments that are kept prepared beyond the one that is written.
-pub const SEGMENTS_AHEAD: usize = 2;
+const SEGMENTS_AHEAD: usize = 2;
 
 /// The size of a log's segments, and where things lie in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

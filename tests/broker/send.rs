@@ -60,6 +60,28 @@ fn a_segment_that_the_log_needs_is_an_expired_one_if_there_is_any() {
     assert_eq!(node.shard.store.log_range().0, LogOffset(SMALL.segment));
 }
 
+/// Its name stayed in the log while segments behind it went, and the next start found a
+/// hole and refused, or took it for the log's end.
+#[test]
+fn what_expires_while_a_segment_is_being_prepared_is_not_kept_for_later() {
+    let mut node = Node::new();
+    let client = node.connect();
+    node.ask(client, update_topic("T", 1)).expect(response::SUCCESS);
+    for _ in 0..60 {
+        node.ask(client, send("T", 0, vec![b'x'; 50_000])).expect(response::SUCCESS);
+    }
+    node.hold(Part::Segments);
+    for _ in 0..20 {
+        node.ask(client, send("T", 0, vec![b'x'; 50_000])).expect(response::SUCCESS);
+    }
+    assert!(node.waiting(Part::Segments) > 0, "a preparation is under way");
+    node.pass(600);
+    node.now.unix_ms += 73 * 3_600_000;
+    node.pass(11_000);
+    assert!(node.shard.store.log_range().0 > LogOffset(0), "segments went");
+    assert_eq!(node.recycled, []);
+}
+
 #[test]
 fn a_reply_tells_where_the_message_is() {
     let (mut node, client) = node_with_topic();

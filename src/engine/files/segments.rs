@@ -147,6 +147,20 @@ impl SegmentFiles {
         small::sync_directory(&self.folder)
     }
 
+    /// The same, unless a preparation that failed later has left the segment there whole.
+    pub fn prepare_missing(
+        &self,
+        start: LogOffset,
+        pace: &dyn Fn() -> Pace,
+    ) -> Result<(), FileError> {
+        let path = self.path(start);
+        if !path.exists() {
+            return self.prepare(start, pace);
+        }
+        self.check_size(&path)?;
+        small::sync_directory(&self.folder)
+    }
+
     fn fill(&self, scratch: &Path, pace: &dyn Fn() -> Pace) -> Result<(), FileError> {
         let flags = if self.direct { libc::O_DIRECT } else { 0 };
         let mut options = OpenOptions::new();
@@ -226,9 +240,7 @@ impl SegmentFiles {
 
     /// Opens a segment for writing, made first where it is missing.
     pub fn open_or_prepare(&self, start: LogOffset) -> Result<SegmentFile, FileError> {
-        if !self.path(start).exists() {
-            self.prepare(start, &|| Pace::Fill)?;
-        }
+        self.prepare_missing(start, &|| Pace::Fill)?;
         self.open_writable(start, super::directory::PATIENCE)
     }
 
