@@ -1,5 +1,6 @@
 //! Retention: which segments go, and what becomes of their files. Pure policy, asked
-//! every ten seconds and whenever the ready pool runs low.
+//! with each look at the disk, every 1 to 10 s, and whenever the log asks for a segment:
+//! only then is one used again.
 //!
 //! Apache deletes files older than `fileReservedTime` in one hour of the day
 //! (`deleteWhen`), or at any hour once disk use passes 75 %; past 85 % it deletes the
