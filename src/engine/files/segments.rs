@@ -209,10 +209,15 @@ impl SegmentFiles {
         start: LogOffset,
         patience: Duration,
     ) -> Result<SegmentFile, FileError> {
+        let mut segment = self.lock(start, patience)?;
+        segment.filled = first_hole(&segment.file) >= self.segment_bytes;
+        Ok(segment)
+    }
+
+    fn lock(&self, start: LogOffset, patience: Duration) -> Result<SegmentFile, FileError> {
         let path = self.path(start);
-        let mut segment = self.open(start, OpenOptions::new().read(true).write(true))?;
+        let segment = self.open(start, OpenOptions::new().read(true).write(true))?;
         if lock_within(&segment.file, &path, patience).tried("lock", &path)? {
-            segment.filled = first_hole(&segment.file) >= self.segment_bytes;
             return Ok(segment);
         }
         let why = format!("writes of another process still hold it after {patience:?}");
@@ -227,7 +232,7 @@ impl SegmentFiles {
         for start in self.list()? {
             let left = deadline.saturating_duration_since(Instant::now());
             // Not kept: it would be one descriptor for each segment of the log.
-            drop(self.open_writable(start, left)?);
+            drop(self.lock(start, left)?);
         }
         Ok(())
     }
