@@ -247,7 +247,7 @@ impl Store {
         let wanted = self.log_intents.iter().filter(prepares).count();
         if wanted > 0 {
             // Said before the preparations, so that what has expired serves for them.
-            out.extend(self.let_go(now, wanted, wanted));
+            out.extend(self.let_go(now, Some(wanted)));
         }
         out.extend(self.log_intents.drain(..).map(Intent::Log));
         if self.log.is_closed() && !self.rolled {
@@ -456,17 +456,17 @@ impl Store {
         self.disk.on_checked(disk, now);
         // Nobody asks for a segment now: one that were to be used again would keep its
         // name, while those behind it go.
-        let drops = self.let_go(now, 0, usize::MAX);
+        let drops = self.let_go(now, None);
         self.intents.splice(0..0, drops);
     }
 
-    /// Lets expired segments go, at most `most`, of which `deficit` are used again by the
-    /// preparations that follow. Their runs are folded after that: a start that finds
-    /// segments without their runs scans the whole log.
-    fn let_go(&mut self, now: Now, deficit: usize, most: usize) -> Vec<Intent> {
+    /// Lets expired segments go: as many as the preparations that follow want to use
+    /// again, or all. Their runs are folded after that: a start that finds segments
+    /// without their runs scans the whole log.
+    fn let_go(&mut self, now: Now, wanted: Option<usize>) -> Vec<Intent> {
         let segment_bytes = self.log.geometry().segment_bytes();
         let kept = self.index.checkpoint().min(self.log.checkpoint().at);
-        let expired = self.disk.take_expired(kept, segment_bytes, now, deficit, most);
+        let expired = self.disk.take_expired(kept, segment_bytes, now, wanted);
         if expired.is_empty() {
             return Vec::new();
         }

@@ -344,11 +344,6 @@ impl CommitLog {
         self.last_store_ms
     }
 
-    /// Segments prepared beyond the current one.
-    pub fn segments_ready_ahead(&self) -> usize {
-        self.ready.ready_ahead()
-    }
-
     pub fn stats(&self) -> LogStats {
         self.stats
     }

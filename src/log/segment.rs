@@ -167,11 +167,6 @@ impl ReadySegments {
         }
     }
 
-    /// Prepared segments beyond the current one.
-    pub fn ready_ahead(&self) -> usize {
-        self.slots[1..].iter().filter(|slot| **slot == Slot::Ready).count()
-    }
-
     /// When a failed preparation is due again.
     pub fn next_deadline(&self) -> Option<u64> {
         let times = self.slots.iter().filter_map(|slot| match slot {

@@ -92,15 +92,15 @@ impl DiskState {
         self.next_check_us = now.mono_us + wait_us;
     }
 
-    /// The segments that go now, at most `most`. `kept` is the first offset that must stay: what is not
-    /// flushed, or not in a durable index.
+    /// The segments that go now: at most as many as are wanted to be used again, or all.
+    /// `kept` is the first offset that must stay: what is not flushed, or not in a durable
+    /// index.
     pub(super) fn take_expired(
         &mut self,
         kept: LogOffset,
         segment_bytes: u64,
         now: Now,
-        deficit: usize,
-        most: usize,
+        wanted: Option<usize>,
     ) -> Vec<Expired> {
         let facts: Vec<SegmentFacts> = self
             .segments
@@ -114,8 +114,9 @@ impl DiskState {
                 active: *base + segment_bytes > kept,
             })
             .collect();
-        let mut expired = expire(&self.rules, &facts, now.unix_ms, self.disk, deficit);
-        expired.truncate(most);
+        let (rules, deficit) = (&self.rules, wanted.unwrap_or(0));
+        let mut expired = expire(rules, &facts, now.unix_ms, self.disk, deficit);
+        expired.truncate(wanted.unwrap_or(usize::MAX));
         self.segments.drain(..expired.len());
         expired
     }
