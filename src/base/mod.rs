@@ -5,6 +5,7 @@ pub mod ack;
 pub mod checksum;
 pub mod connection;
 pub mod group;
+pub mod hex;
 pub mod limits;
 pub mod memory;
 pub mod metadata;

@@ -3,8 +3,9 @@
 
 use std::net::Ipv4Addr;
 
+use super::hex::hex_pairs;
+
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 
 /// Digits of an id.
 pub const UNIQUE_ID_BYTES: usize = 32;
@@ -46,10 +47,7 @@ impl UniqueIds {
         id[14..].copy_from_slice(&self.count.to_be_bytes());
         self.count = self.count.wrapping_add(1);
         let mut hex = [0; UNIQUE_ID_BYTES];
-        for (digits, byte) in hex.chunks_exact_mut(2).zip(id) {
-            digits[0] = DIGITS[usize::from(byte >> 4)];
-            digits[1] = DIGITS[usize::from(byte & 15)];
-        }
+        hex.copy_from_slice(hex_pairs(id).as_flattened());
         hex
     }
 

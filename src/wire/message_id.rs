@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 use crate::base::LogOffset;
+use crate::base::hex::hex_pairs;
 
 /// The id that a broker gives: where a message is stored. Clients connect to the host
 /// in it to view the message.
@@ -19,22 +20,20 @@ pub const MESSAGE_ID_DIGITS_V6: usize = 56;
 /// The ids of one host's messages, for whoever writes many: they begin alike.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageIdHost {
-    digits: [u8; 16],
+    digits: [[u8; 2]; 8],
 }
 
 impl MessageIdHost {
     pub fn new(store_host: SocketAddrV4) -> Self {
         let address = u64::from(u32::from(*store_host.ip())) << 32 | u64::from(store_host.port());
-        Self { digits: hex(address) }
+        Self { digits: hex_pairs(address.to_be_bytes()) }
     }
 
     /// Appends the id of the message at an offset.
     #[inline]
     pub fn push_id(&self, at: LogOffset, out: &mut Vec<u8>) {
-        let mut digits = [0; MESSAGE_ID_DIGITS_V4];
-        digits[..16].copy_from_slice(&self.digits);
-        digits[16..].copy_from_slice(&hex(at.0));
-        out.extend_from_slice(&digits);
+        let digits = [self.digits, hex_pairs(at.0.to_be_bytes())];
+        out.extend_from_slice(digits.as_flattened().as_flattened());
     }
 }
 
@@ -72,29 +71,8 @@ impl OffsetMessageId {
 }
 
 fn push_hex<const N: usize>(out: &mut Vec<u8>, bytes: [u8; N]) {
-    out.extend_from_slice(bytes.map(|byte| HEX_PAIRS[usize::from(byte)]).as_flattened());
+    out.extend_from_slice(hex_pairs(bytes).as_flattened());
 }
-
-/// The sixteen digits of a word.
-#[inline]
-fn hex(word: u64) -> [u8; 16] {
-    let mut digits = [0; 16];
-    for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(word.to_be_bytes()) {
-        *pair = HEX_PAIRS[usize::from(byte)];
-    }
-    digits
-}
-
-const HEX_PAIRS: [[u8; 2]; 256] = {
-    let digits = b"0123456789ABCDEF";
-    let mut pairs = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
-        byte += 1;
-    }
-    pairs
-};
 
 #[cfg(test)]
 mod tests {
