@@ -7,7 +7,7 @@ use crate::base::outgoing::Outgoing;
 use crate::base::{ConnId, Now};
 use crate::store::{LoadId, Store};
 use crate::wire::code::response;
-use crate::wire::{Codec, FrameWriter};
+use crate::wire::{Codec, FrameWriter, Request};
 
 use super::effect::Effect;
 use super::refusal::Refusal;
@@ -39,6 +39,14 @@ pub struct ReplyTo {
     pub opaque: i32,
     /// The peer wants no answer, whatever happens.
     pub oneway: bool,
+}
+
+impl ReplyTo {
+    /// Whom a request that came over `conn` is answered.
+    pub fn of(conn: ConnId, request: &Request) -> Self {
+        let (codec, opaque) = (request.codec, request.opaque);
+        Self { conn, codec, opaque, oneway: request.is_oneway() }
+    }
 }
 
 /// A request's place among the bytes of this turn: the whole frame and its body.

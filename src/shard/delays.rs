@@ -65,12 +65,7 @@ impl Shard {
         let Ok(Some(prefix)) = parse_prefix(&frame.bytes) else { return };
         let Some((header, body)) = prefix.split(&frame.bytes) else { return };
         let Ok(request) = Request::decode(prefix.codec, header, body) else { return };
-        let to = ReplyTo {
-            conn: frame.conn,
-            codec: request.codec,
-            opaque: request.opaque,
-            oneway: request.is_oneway(),
-        };
+        let to = ReplyTo::of(frame.conn, &request);
         self.with_broker(world, |_, cx| cx.refuse(to, refusal));
     }
 }

@@ -118,12 +118,7 @@ impl Shard {
         }
         let body_len = body.len() as u32;
         let body = Span { start: frame.start + frame.len - body_len, len: body_len, ..frame };
-        let to = ReplyTo {
-            conn,
-            codec: request.codec,
-            opaque: request.opaque,
-            oneway: request.is_oneway(),
-        };
+        let to = ReplyTo::of(conn, &request);
         let mut cx = Context {
             now: world.now,
             store: &mut self.store,
