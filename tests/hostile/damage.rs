@@ -16,9 +16,8 @@ fn body(number: i64) -> Vec<u8> {
     format!("<message {number} {}>", "lorem ipsum ".repeat(100)).into_bytes()
 }
 
-#[test]
-fn a_flipped_bit_is_reported_and_its_neighbours_are_served() {
-    let place = Place::new();
+/// A node that took the messages and has stopped.
+fn fill(place: &Place) {
     let node = place.start();
     let mut peer = Peer::connect(&node.address);
     peer.create("T");
@@ -26,6 +25,12 @@ fn a_flipped_bit_is_reported_and_its_neighbours_are_served() {
         peer.ask(&send("T", 0, body(number))).expect(0);
     }
     node.stop();
+}
+
+#[test]
+fn a_flipped_bit_is_reported_and_its_neighbours_are_served() {
+    let place = Place::new();
+    fill(&place);
 
     let path = place.first_segment();
     let log = fs::read(&path).unwrap();
@@ -68,13 +73,7 @@ fn a_flipped_bit_is_reported_and_its_neighbours_are_served() {
 #[test]
 fn a_flipped_bit_in_the_index_costs_a_look_at_the_log_and_nothing_else() {
     let place = Place::new();
-    let node = place.start();
-    let mut peer = Peer::connect(&node.address);
-    peer.create("T");
-    for number in 0..MESSAGES {
-        peer.ask(&send("T", 0, body(number))).expect(0);
-    }
-    node.stop();
+    fill(&place);
 
     let run = place.data().join("shard-0/index").join("0".repeat(20));
     let mut index = fs::read(&run).unwrap();
