@@ -22,6 +22,7 @@ pub use shown::ShardIdentity;
 pub use written::{FileRefused, SendArgs, Settings, TailArgs};
 
 use crate::base::AckLevel;
+use crate::base::transfer::TransferChoice;
 use written::{Command, CommandLine, ServeArgs};
 
 /// What this process is to be.
@@ -51,6 +52,7 @@ pub struct Config {
     pub arena_dir: Option<PathBuf>,
     pub ack: AckLevel,
     pub flush_method: FlushChoice,
+    pub transfer: Choice<TransferChoice>,
     pub retention: Retention,
     pub accept_loss: bool,
     pub spin: Duration,

@@ -11,10 +11,12 @@ mod pins;
 mod read;
 mod rebuild;
 pub mod recovery;
+mod transfer;
 mod visibility;
 
-use crate::base::memory::{Arena, LogRing};
+use crate::base::memory::{Arena, LogFiles, LogRing};
 use crate::base::outgoing::{Outgoing, Piece};
+use crate::base::transfer::{Through, TransferCounters, TransferRules};
 use crate::base::{AckLevel, LogOffset, Now, QueueOffset, TopicId};
 use crate::log::retention::{DiskUse, Expired, Fate, RetentionConfig};
 use crate::log::{CommitLog, Extents, Failure, Geometry, LogIntent, NewRecord, NoRoom, Watermarks};
@@ -25,7 +27,7 @@ pub use disk::DiskState;
 use intent::Loads;
 pub use intent::{After, Done, Intent, LoadId};
 use pins::Pins;
-pub use read::{Bounds, Found, ReadEnd, ReadLimits, Status, TimeEnd};
+pub use read::{Bounds, Found, ReadEnd, ReadLimits, Sources, Status, TimeEnd};
 pub use rebuild::{LostExtent, Owner, rebuild_extent};
 use visibility::Visibility;
 
@@ -39,6 +41,12 @@ pub struct Store {
     /// The block from which on was last read ahead.
     read_ahead_of: LogOffset,
     loads: Loads,
+    transfer_rules: TransferRules,
+    /// Whether the log's writes go into the page cache or past it.
+    writes_through: Through,
+    transfers: TransferCounters,
+    /// Blocks that the page cache was asked for in this read, and its answers.
+    resident: Vec<(LogOffset, bool)>,
     disk: DiskState,
     entries: Vec<(QueueOffset, Entry)>,
     scratch: Vec<u8>,
@@ -84,6 +92,10 @@ impl Store {
             index,
             visibility: Visibility::default(),
             loads: Loads::default(),
+            transfer_rules: TransferRules::default(),
+            writes_through: Through::default(),
+            transfers: TransferCounters::default(),
+            resident: Vec::new(),
             disk,
             entries: Vec::new(),
             scratch: Vec::new(),
@@ -383,16 +395,17 @@ impl Store {
     // ----- Pins --------------------------------------------------------------------
 
     /// Gives back what a reply was lent.
-    pub fn unpin(&mut self, outgoing: &Outgoing) {
-        self.unpin_pieces(&outgoing.pieces);
+    pub fn unpin(&mut self, outgoing: &Outgoing, files: &dyn LogFiles) {
+        self.unpin_pieces(&outgoing.pieces, files);
     }
 
-    pub fn unpin_pieces(&mut self, pieces: &[Piece]) {
+    pub fn unpin_pieces(&mut self, pieces: &[Piece], files: &dyn LogFiles) {
         for piece in pieces {
             match *piece {
                 Piece::Own { .. } => {}
                 Piece::Log { at, len } => self.pins.remove(at, len),
                 Piece::Slot { slot, .. } => self.blocks.unpin(slot),
+                Piece::File { at, .. } => files.unpin(at),
             }
         }
     }

@@ -268,7 +268,7 @@ fn closing_ends_what_is_in_flight_and_says_so_last() {
     let quiet = ring.operations_in_flight();
     ring.receive(&socket, 5);
     let pieces = vec![Piece::Log { at, len: log.len() as u32 }; 10];
-    ring.send(&socket, id, Outgoing { bytes: Vec::new(), pieces }, 6);
+    ring.send(&socket, id, Outgoing { bytes: Vec::new(), pieces, transfer: None }, 6);
     ring.turn(Wait::Never, || false, &mut Vec::new()).unwrap();
     ring.close(socket, 7);
     let mut seen = Vec::new();
@@ -347,7 +347,7 @@ fn a_dropped_ring_lets_go_of_everything() {
     let (socket, mut client) = connect(&mut ring);
     ring.receive(&socket, 5);
     let pieces = vec![Piece::Log { at, len: 1 << 20 }; 10];
-    ring.send(&socket, id, Outgoing { bytes: Vec::new(), pieces }, 6);
+    ring.send(&socket, id, Outgoing { bytes: Vec::new(), pieces, transfer: None }, 6);
     ring.turn(Wait::Never, || false, &mut Vec::new()).unwrap();
     drop(ring);
     drop(socket);

@@ -211,6 +211,7 @@ fn pull_many(stream: &mut TcpStream, from: i64, count: u64) -> i64 {
             max_msg_bytes: None,
             request_source: None,
             proxy_forward_client_id: None,
+            transfer: None,
         };
         let mut frame = Vec::new();
         let mut writer = FrameWriter::request(&mut frame, Codec::Json, 7, 11, false);

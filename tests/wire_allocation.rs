@@ -79,6 +79,7 @@ fn pull(codec: Codec) -> Vec<u8> {
         max_msg_bytes: None,
         request_source: None,
         proxy_forward_client_id: None,
+        transfer: None,
     };
     let mut frame = Vec::new();
     let mut writer = FrameWriter::request(&mut frame, codec, 1, 11, false);

@@ -149,6 +149,13 @@ pub const TURN_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// message is stored all the same. RocketMQ's `syncFlushTimeout`.
 pub const ACK_WAIT_US_MAX: u64 = 5_000_000;
 
+/// Segments of a shard that are kept open for cold reads; beyond it idle ones are closed.
+pub const READABLE_SEGMENTS_MAX: usize = 64;
+
+/// Connections that are told apart as receivers of a segment's pages; with more of them the
+/// segment is not used again when it expires.
+pub const SEGMENT_RECEIVERS_MAX: usize = 256;
+
 /// What one pull may bring, whatever the options say: a reply must fit a frame.
 pub const PULL_MESSAGES_MAX: u32 = 4096;
 pub const PULL_BYTES_MAX: u64 = 8 * 1024 * 1024;

@@ -87,6 +87,37 @@ pub trait Arena: LogRing + Pool + Journal {}
 
 impl<T: LogRing + Pool + Journal> Arena for T {}
 
+/// The log's files as the page cache holds them. None of this waits for a disk.
+pub trait LogFiles {
+    /// Whether the whole range, inside one segment, can be sent without waiting.
+    fn is_resident(&self, at: LogOffset, len: u32) -> bool;
+
+    /// Appends the range to `out`; false, and nothing appended, if that would wait.
+    fn read_now(&self, at: LogOffset, len: u32, out: &mut Vec<u8>) -> bool;
+
+    /// The segment stays open until as many calls of `unpin`: bytes of it are to be sent.
+    fn pin(&self, at: LogOffset);
+
+    fn unpin(&self, at: LogOffset);
+}
+
+/// No file can be read but past the page cache.
+pub struct NoFiles;
+
+impl LogFiles for NoFiles {
+    fn is_resident(&self, _: LogOffset, _: u32) -> bool {
+        false
+    }
+
+    fn read_now(&self, _: LogOffset, _: u32, _: &mut Vec<u8>) -> bool {
+        false
+    }
+
+    fn pin(&self, _: LogOffset) {}
+
+    fn unpin(&self, _: LogOffset) {}
+}
+
 /// Where the bytes of a request lie while its turn lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {

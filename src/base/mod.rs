@@ -16,6 +16,7 @@ pub mod outgoing;
 pub mod properties;
 pub mod time;
 pub mod topic;
+pub mod transfer;
 pub mod unique_id;
 
 pub use ack::AckLevel;

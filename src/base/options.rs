@@ -6,7 +6,8 @@
 
 use std::fmt::{self, Write};
 
-use super::limits::{BODY_BYTES_MAX, QUEUES_OF_TOPIC_MAX};
+use super::limits::{BODY_BYTES_MAX, PULL_MESSAGES_MAX, QUEUES_OF_TOPIC_MAX};
+use super::transfer::TransferChoice;
 
 macro_rules! live_options {
     ($($(#[$doc:meta])* $name:literal $field:ident: $kind:ty = $default:expr, $range:expr;)*) => {
@@ -60,14 +61,16 @@ live_options! {
     "accessMessageInMemoryMaxRatio" access_in_memory_max_ratio: u32 = 40, Between(0, 100);
     /// Bounds of one pull's reply while its messages are in memory.
     "maxTransferBytesOnMessageInMemory" max_transfer_bytes_in_memory: u64 = 262_144, Between(1, REPLY_BYTES_MAX);
-    "maxTransferCountOnMessageInMemory" max_transfer_count_in_memory: u32 = 32, Between(1, 4096);
+    "maxTransferCountOnMessageInMemory" max_transfer_count_in_memory: u32 = PULL_MESSAGES_MAX, Between(1, PULL_MESSAGES_MAX as u64);
     /// Bounds of one pull's reply while its messages are on disk.
-    "maxTransferBytesOnMessageInDisk" max_transfer_bytes_in_disk: u64 = 65_536, Between(1, REPLY_BYTES_MAX);
-    "maxTransferCountOnMessageInDisk" max_transfer_count_in_disk: u32 = 8, Between(1, 4096);
+    "maxTransferBytesOnMessageInDisk" max_transfer_bytes_in_disk: u64 = 262_144, Between(1, REPLY_BYTES_MAX);
+    "maxTransferCountOnMessageInDisk" max_transfer_count_in_disk: u32 = PULL_MESSAGES_MAX, Between(1, PULL_MESSAGES_MAX as u64);
     /// Hours after which a segment may go.
     "fileReservedTime" file_reserved_time: u32 = 72, Between(1, 876_000);
     /// Percent of disk use from which segments go by age.
     "diskMaxUsedSpaceRatio" disk_max_used_space_ratio: u32 = 75, Between(10, 95);
+    /// How messages are moved to consumers, where neither topic nor request says it.
+    "ringmqTransfer" transfer: TransferChoice = TransferChoice::Auto, Anything;
     /// Whether replies tell clients to write traces.
     "traceOn" trace_on: bool = true, Anything;
 }
@@ -229,6 +232,13 @@ trait Value: Sized + PartialEq {
 
 impl Value for bool {
     const KIND: &'static str = "true or false";
+    fn read(text: &str, _: &Range) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Value for TransferChoice {
+    const KIND: &'static str = Self::NAMES;
     fn read(text: &str, _: &Range) -> Option<Self> {
         text.parse().ok()
     }

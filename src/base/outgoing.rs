@@ -2,6 +2,7 @@
 
 use super::LogOffset;
 use super::memory::SlotId;
+use super::transfer::{FileWay, Transfer};
 
 /// One gather send. Owned by whoever holds it: the connection while it is filled,
 /// the reactor while the kernel reads it, then the connection again.
@@ -11,6 +12,9 @@ pub struct Outgoing {
     pub bytes: Vec<u8>,
     /// What leaves, in order.
     pub pieces: Vec<Piece>,
+    /// How log bytes in it are moved: of several replies the last one's way. Calls count
+    /// under it, and with `SendZc` the kernel takes pages of the arena where it can.
+    pub transfer: Option<Transfer>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,12 +25,17 @@ pub enum Piece {
     Log { at: LogOffset, len: u32 },
     /// Bytes of a pool slot, pinned until the send has ended.
     Slot { slot: SlotId, start: u32, len: u32 },
+    /// Bytes of a segment's file, whose segment stays open until the send has ended.
+    File { at: LogOffset, len: u32, by: FileWay },
 }
 
 impl Piece {
     pub fn len(&self) -> u32 {
         match *self {
-            Self::Own { len, .. } | Self::Log { len, .. } | Self::Slot { len, .. } => len,
+            Self::Own { len, .. }
+            | Self::Log { len, .. }
+            | Self::Slot { len, .. }
+            | Self::File { len, .. } => len,
         }
     }
 
@@ -65,6 +74,7 @@ impl Outgoing {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.pieces.clear();
+        self.transfer = None;
     }
 }
 

@@ -13,6 +13,9 @@ pub const PERM_INHERIT: u32 = 1;
 /// The attribute that sets a topic's ack level.
 pub const ACK_ATTRIBUTE: &str = "ringmq.ack";
 
+/// The attribute that sets how a topic's messages are moved to consumers.
+pub const TRANSFER_ATTRIBUTE: &str = "ringmq.transfer";
+
 /// A topic of one shard. Never used again after a deletion, so that what the index
 /// holds of a deleted namesake is nobody's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

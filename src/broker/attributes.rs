@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::base::AckLevel;
-use crate::base::topic::ACK_ATTRIBUTE;
+use crate::base::topic::{ACK_ATTRIBUTE, TRANSFER_ATTRIBUTE};
+use crate::base::transfer::TransferChoice;
 
 use super::refusal::Refusal;
 
@@ -59,6 +60,12 @@ pub const OF_TOPICS: &[Rule] = &[
         is_mutable: true,
         allows: |value| value.parse::<AckLevel>().is_ok(),
         values: "appended, written or flushed",
+    },
+    Rule {
+        key: TRANSFER_ATTRIBUTE,
+        is_mutable: true,
+        allows: |value| value.parse::<TransferChoice>().is_ok(),
+        values: TransferChoice::NAMES,
     },
 ];
 

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use crate::base::memory::{Arena, Frames, Span};
-use crate::base::outgoing::Outgoing;
-use crate::base::{ConnId, Now};
-use crate::store::{LoadId, Store};
+use crate::base::memory::{Arena, Frames, LogFiles, Span};
+use crate::base::outgoing::{Outgoing, Piece};
+use crate::base::{ConnId, LogOffset, Now};
+use crate::queue::QueueSlot;
+use crate::store::{LoadId, ReadEnd, ReadLimits, Sources, Store};
 use crate::wire::code::response;
 use crate::wire::{Codec, FrameWriter, Request};
 
@@ -17,6 +18,7 @@ pub struct Context<'a> {
     pub now: Now,
     pub store: &'a mut Store,
     pub arena: &'a mut dyn Arena,
+    pub files: &'a dyn LogFiles,
     pub frames: &'a dyn Frames,
     pub replies: &'a mut dyn Replies,
     pub effects: &'a mut Vec<Effect>,
@@ -85,6 +87,24 @@ pub enum Cause {
 }
 
 impl Context<'_> {
+    /// [`Store::read`], from all that is at hand.
+    pub fn read(
+        &mut self,
+        slot: QueueSlot,
+        from: i64,
+        limits: ReadLimits,
+        passes: impl Fn(i32) -> bool,
+        pieces: &mut Vec<Piece>,
+    ) -> ReadEnd {
+        let sources = Sources { arena: self.arena, files: self.files };
+        self.store.read(sources, slot, from, limits, passes, pieces)
+    }
+
+    /// [`Store::view`], from all that is at hand.
+    pub fn view(&mut self, at: LogOffset, pieces: &mut Vec<Piece>) -> Result<Option<u32>, LoadId> {
+        self.store.view(self.arena, at, pieces)
+    }
+
     /// Writes one reply without a body, unless none is wanted.
     pub fn reply(&mut self, to: ReplyTo, code: i32, fill: impl FnOnce(&mut FrameWriter)) {
         self.reply_with_body(to, code, fill, &[]);

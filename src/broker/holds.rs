@@ -24,7 +24,6 @@ pub struct Holds {
 /// A pull that waits.
 #[derive(Debug)]
 pub struct Hold {
-    pub queue: QueueSlot,
     /// When it is answered without a message.
     pub deadline_us: u64,
     pub pull: HeldPull,
@@ -42,6 +41,10 @@ impl Hold {
     fn conn(&self) -> ConnId {
         self.pull.to.conn
     }
+
+    fn queue(&self) -> QueueSlot {
+        self.pull.slot
+    }
 }
 
 impl Holds {
@@ -53,7 +56,7 @@ impl Holds {
         if self.holds.is_empty() || hold.deadline_us < self.earliest_us {
             self.earliest_us = hold.deadline_us;
         }
-        let (queue, conn) = (hold.queue, hold.conn());
+        let (queue, conn) = (hold.queue(), hold.conn());
         let id = self.holds.vacant_key();
         let older = self.by_conn.insert(conn, id);
         if let Some(older) = older {
@@ -114,7 +117,7 @@ impl Holds {
 
     fn remove(&mut self, id: usize) -> Hold {
         let hold = unchain(&mut self.holds, &mut self.by_conn, id);
-        let ids = self.by_queue.get_mut(&hold.queue).expect("a hold is listed at its queue");
+        let ids = self.by_queue.get_mut(&hold.queue()).expect("a hold is listed at its queue");
         ids.retain(|listed| *listed != id);
         hold
     }

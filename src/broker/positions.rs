@@ -207,13 +207,13 @@ impl Broker {
             || Refusal::error(format!("can not find message by the offset, {}", asked.offset));
         let at = u64::try_from(asked.offset).map(LogOffset).map_err(|_| missing())?;
         self.pieces.clear();
-        let size = match cx.store.view(cx.arena, at, &mut self.pieces) {
+        let size = match cx.view(at, &mut self.pieces) {
             Err(load) => return Ok(Outcome::Wait(Cause::Load(load))),
             Ok(None) => return Err(missing()),
             Ok(Some(size)) => size,
         };
         match cx.replies.outgoing(to.conn).filter(|_| !to.oneway) {
-            None => cx.store.unpin_pieces(&self.pieces),
+            None => cx.store.unpin_pieces(&self.pieces, cx.files),
             Some(outgoing) => {
                 outgoing.write(|out| {
                     FrameWriter::reply(out, to.codec, to.opaque, response::SUCCESS)

@@ -6,8 +6,9 @@ use crate::base::LogOffset;
 use crate::base::limits::{HOLD_MS_MAX, PULL_BYTES_MAX, PULL_MESSAGES_MAX};
 use crate::base::names;
 use crate::base::topic::PERM_READ;
+use crate::base::transfer::TransferChoice;
 use crate::queue::QueueSlot;
-use crate::store::{Bounds, Found, LoadId, ReadEnd, ReadLimits, Status};
+use crate::store::{Bounds, Found, LoadId, ReadEnd, ReadLimits, Sources, Status};
 use crate::wire::code::response;
 use crate::wire::pull::{PullRequest, pull_flag};
 use crate::wire::{FrameWriter, Request, body::heartbeat::MessageModel};
@@ -18,12 +19,13 @@ use super::context::{Cause, Context, FramePlace, Outcome, ReplyTo};
 use super::holds::Hold;
 use super::members::tag_codes;
 use super::refusal::Refusal;
+use super::topics::Topic;
 
 /// A pull whose checks are done: all that is needed to answer it, now or later.
 #[derive(Clone, Debug)]
 pub struct HeldPull {
     pub to: ReplyTo,
-    slot: QueueSlot,
+    pub slot: QueueSlot,
     /// Where the client wants to go on; may be anything.
     wanted: i64,
     /// Entries before this were looked at and do not fit.
@@ -87,6 +89,7 @@ impl Broker {
             let remark = format!("the topic[{name}] pulling message is forbidden");
             return Err(Refusal::new(response::NO_PERMISSION, remark));
         }
+        let transfer = self.transfer_of(&pull, topic)?;
         let topic_sys_flag = topic.config.sys_flag;
         let read_queues = topic.config.read_queues;
         let queue = u32::try_from(pull.queue_id).ok().filter(|queue| *queue < read_queues);
@@ -103,7 +106,7 @@ impl Broker {
             slot,
             wanted: pull.queue_offset,
             scan_from: pull.queue_offset,
-            limits: self.read_limits(&pull, cx.store.log_range().1),
+            limits: self.read_limits(&pull, cx.store.log_range().1, transfer),
             filter,
             group_sys_flag,
             topic_sys_flag,
@@ -138,8 +141,7 @@ impl Broker {
                     return Ok(Outcome::Done);
                 };
                 let deadline_us = cx.now.mono_us + hold_us;
-                let queue = pull.slot;
-                if let Err(hold) = self.holds.park(Hold { queue, deadline_us, pull }) {
+                if let Err(hold) = self.holds.park(Hold { deadline_us, pull }) {
                     self.answer_empty(cx, &hold.pull);
                 }
                 Ok(Outcome::Done)
@@ -151,18 +153,9 @@ impl Broker {
     /// nothing to say before something happens. A pull that is `held` already is not
     /// answered by messages that do not fit it.
     fn attempt(&mut self, cx: &mut Context, pull: &mut HeldPull, held: bool) -> Attempt {
-        let pieces = &mut self.pieces;
-        pieces.clear();
-        let filter = &pull.filter;
-        let read = cx.store.read(
-            cx.arena,
-            pull.slot,
-            pull.scan_from,
-            pull.limits,
-            |tag| filter.passes(tag),
-            pieces,
-        );
-        match read {
+        self.pieces.clear();
+        let passes = |tag| pull.filter.passes(tag);
+        match cx.read(pull.slot, pull.scan_from, pull.limits, passes, &mut self.pieces) {
             ReadEnd::Cold(load) => Attempt::Cold(load),
             ReadEnd::Read(found) => match found.status {
                 Status::OverflowOne => Attempt::Nothing,
@@ -200,13 +193,9 @@ impl Broker {
             }
             _ => self.stats.gets_missed += 1,
         }
-        if pull.to.oneway {
-            cx.store.unpin_pieces(&self.pieces);
-            return;
-        }
-        let Some(outgoing) = cx.replies.outgoing(pull.to.conn) else {
-            cx.store.unpin_pieces(&self.pieces);
-            return;
+        let outgoing = cx.replies.outgoing(pull.to.conn).filter(|_| !pull.to.oneway);
+        let Some(outgoing) = outgoing else {
+            return cx.store.unpin_pieces(&self.pieces, cx.files);
         };
         outgoing.write(|out| {
             let mut frame = FrameWriter::reply(out, pull.to.codec, pull.to.opaque, code);
@@ -219,7 +208,8 @@ impl Broker {
             frame.field_i64("groupSysFlag", i64::from(pull.group_sys_flag));
             frame.finish(found.bytes as usize);
         });
-        outgoing.pieces.extend_from_slice(&self.pieces);
+        let sources = Sources { arena: cx.arena, files: cx.files };
+        cx.store.hand_over(sources, pull.limits.transfer, &self.pieces, outgoing);
     }
 
     /// The answer of a pull whose time is up: nothing, or nothing that fits.
@@ -323,7 +313,12 @@ impl Broker {
     }
 
     /// What is wanted, within what the options allow for recent and for old messages.
-    fn read_limits(&self, pull: &PullRequest, log_end: LogOffset) -> ReadLimits {
+    fn read_limits(
+        &self,
+        pull: &PullRequest,
+        log_end: LogOffset,
+        transfer: TransferChoice,
+    ) -> ReadLimits {
         let options = &self.options;
         let wanted_bytes = pull.max_msg_bytes.filter(|wanted| *wanted > 0);
         let wanted_bytes = wanted_bytes.map_or(u32::MAX, |wanted| wanted as u32);
@@ -340,7 +335,17 @@ impl Broker {
                 options.max_transfer_bytes_in_memory,
             ),
             old: bounds(options.max_transfer_count_in_disk, options.max_transfer_bytes_in_disk),
+            transfer,
         }
+    }
+
+    /// How the messages are moved: as the request says, or the topic, or the broker.
+    fn transfer_of(&self, pull: &PullRequest, topic: &Topic) -> Result<TransferChoice, Refusal> {
+        let Some(name) = pull.transfer else {
+            return Ok(topic.transfer.unwrap_or(self.options.transfer));
+        };
+        let name = name.text();
+        name.parse().map_err(|error| Refusal::invalid(format!("ringmq.transfer={name}: {error}")))
     }
 
     /// How long the pull may be held, in microseconds; None if not at all.

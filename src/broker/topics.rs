@@ -6,7 +6,8 @@ use slab::Slab;
 
 use crate::base::group::GroupConfig;
 use crate::base::metadata::{DataVersion, TopicRecord};
-use crate::base::topic::{ACK_ATTRIBUTE, TopicConfig};
+use crate::base::topic::{ACK_ATTRIBUTE, TRANSFER_ATTRIBUTE, TopicConfig};
+use crate::base::transfer::TransferChoice;
 use crate::base::{AckLevel, LogOffset, TopicId, names};
 use crate::queue::{QueueKey, QueueSlot};
 use crate::store::{Owner, Store};
@@ -37,6 +38,8 @@ pub struct Topic {
     /// Records below it are a deleted namesake's.
     pub birth: LogOffset,
     pub level: AckLevel,
+    /// How its messages are moved; None leaves it to the broker.
+    pub transfer: Option<TransferChoice>,
     queues: Vec<Option<QueueSlot>>,
 }
 
@@ -62,6 +65,7 @@ impl Topics {
     pub fn put(&mut self, record: TopicRecord, default: AckLevel) -> Option<Topic> {
         let TopicRecord { id, birth, config } = record;
         let level = level_of(&config, default);
+        let transfer = transfer_of(&config);
         let mut replaced = None;
         let same = |slot: &&TopicSlot| self.slots[slot.0 as usize].id == id;
         if self.leaving.iter().any(|slot| same(&slot)) {
@@ -72,13 +76,14 @@ impl Topics {
             if topic.id == id {
                 topic.config = config;
                 topic.level = level;
+                topic.transfer = transfer;
                 topic.birth = birth;
                 return None;
             }
             replaced = self.remove(&config.name);
         }
         let name = config.name.clone().into_boxed_str();
-        let topic = Topic { config, id, birth, level, queues: Vec::new() };
+        let topic = Topic { config, id, birth, level, transfer, queues: Vec::new() };
         let slot = TopicSlot(self.slots.insert(topic) as u32);
         self.by_name.insert(name, slot);
         replaced
@@ -153,6 +158,10 @@ impl Topic {
 /// The level that the topic's attribute names, or the broker's.
 fn level_of(config: &TopicConfig, default: AckLevel) -> AckLevel {
     config.attributes.get(ACK_ATTRIBUTE).and_then(|name| name.parse().ok()).unwrap_or(default)
+}
+
+fn transfer_of(config: &TopicConfig) -> Option<TransferChoice> {
+    config.attributes.get(TRANSFER_ATTRIBUTE).and_then(|name| name.parse().ok())
 }
 
 impl Broker {

@@ -148,6 +148,7 @@ impl Session {
             max_msg_bytes: None,
             request_source: None,
             proxy_forward_client_id: None,
+            transfer: None,
         };
         self.submit(What::Pull(at), request::PULL_MESSAGE, |writer| header.encode(writer))
     }

@@ -17,6 +17,7 @@ use crate::base::limits::{
     SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX,
 };
 use crate::base::names;
+use crate::base::transfer::TransferChoice;
 
 const DATA_DIR: &str = "./ringmq-data";
 const PORT: u16 = 10911;
@@ -237,6 +238,7 @@ impl Config {
                     ("fdatasync", FlushChoice::Fdatasync),
                 ],
             )?,
+            transfer: transfer(field("transfer", settings.transfer))?,
             retention: retention(
                 field("retention-hours", settings.retention_hours),
                 [
@@ -439,6 +441,13 @@ fn retention(hours: Field, disk: [Field; 3]) -> Checked<Retention> {
         ),
         "give all three in order",
     )
+}
+
+fn transfer(field: Field) -> Checked<Choice<TransferChoice>> {
+    let given = field.written.is_some();
+    let names = TransferChoice::all().map(|choice| (choice.name(), choice));
+    let choice = field.one_of(TransferChoice::default(), names)?;
+    Ok(if given { Choice::Given(choice) } else { Choice::Default(choice) })
 }
 
 fn arena(field: Field) -> Checked<Choice<u64>> {

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use tracing::warn;
 
-use super::{BrokerOptions, Choice, Config};
+use super::{BrokerOptions, Config};
 use crate::base::AckLevel;
 
 /// What a shard is called and where it listens.
@@ -47,6 +47,7 @@ impl Config {
         let mut options = BrokerOptions::with_fixed(fixed);
         options.file_reserved_time = *self.retention.hours.value();
         options.disk_max_used_space_ratio = *self.retention.expire_at.value();
+        options.transfer = *self.transfer.value();
         for (name, value) in kept {
             if self.is_given(name) {
                 continue;
@@ -59,11 +60,11 @@ impl Config {
     }
 
     fn is_given(&self, option: &str) -> bool {
-        let choice = match option {
-            "fileReservedTime" => self.retention.hours,
-            "diskMaxUsedSpaceRatio" => self.retention.expire_at,
-            _ => return false,
-        };
-        matches!(choice, Choice::Given(_))
+        match option {
+            "fileReservedTime" => self.retention.hours.is_given(),
+            "diskMaxUsedSpaceRatio" => self.retention.expire_at.is_given(),
+            "ringmqTransfer" => self.transfer.is_given(),
+            _ => false,
+        }
     }
 }

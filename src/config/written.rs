@@ -163,6 +163,10 @@ settings! {
     /// How flushed writes are made durable: auto, dsync or fdatasync [default: auto]
     #[arg(long, value_name = "METHOD")]
     flush_method,
+    /// How messages are moved to consumers: auto, copy, mmap, gather, sendfile, splice,
+    /// send-zc or direct [default: auto]
+    #[arg(long, value_name = "STRATEGY")]
+    transfer,
     /// Hours after which messages may go; 0.5 is half an hour [default: 72]
     #[arg(long, value_name = "N")]
     retention_hours,

@@ -193,7 +193,7 @@ impl<O: Outbox> DataThread<O> {
             Completion::Read { token, slot, result } => {
                 let (at, key) = untoken(token);
                 if let Operation::Read { segment } = self.seats[at].operations.remove(key) {
-                    self.seats[at].on_read(segment);
+                    self.seats[at].readable.on_read(segment);
                 }
                 let result = result.map_err(|error| error.to_string());
                 self.event(at, Event::Store(store::Done::LogRead { slot, result }), now);
@@ -320,6 +320,7 @@ impl<O: Outbox> DataThread<O> {
         let mut world = World {
             now,
             arena: &mut seat.arena,
+            files: &seat.readable,
             buffers: self.ring.receive_buffers(),
             intents: &mut self.intents,
         };
@@ -355,12 +356,10 @@ impl<O: Outbox> DataThread<O> {
                     let key = seat.by_conn[&conn];
                     let wired = &seat.sockets[key];
                     let socket = wired.socket.as_ref().expect("a closing connection sends nothing");
-                    self.ring.send(
-                        socket,
-                        seat.arena_id,
-                        outgoing,
-                        token(Kind::Connection, at, key),
-                    );
+                    seat.readable.note_receiver(&outgoing, key);
+                    let files = |at| seat.readable.part(at);
+                    let token = token(Kind::Connection, at, key);
+                    self.ring.send_with_files(socket, seat.arena_id, outgoing, files, token);
                 }
                 Intent::CopySend { conn } => {
                     if let Some(socket) = &seat.sockets[seat.by_conn[&conn]].socket {
@@ -383,6 +382,7 @@ impl<O: Outbox> DataThread<O> {
                 Intent::Close { conn } => {
                     let key = seat.by_conn[&conn];
                     if let Some(socket) = seat.sockets[key].socket.take() {
+                        seat.readable.forget_receiver(key, socket.has_unsent());
                         self.ring.close(socket, token(Kind::Connection, at, key));
                     }
                 }

@@ -19,7 +19,7 @@ use super::files::{
 };
 use crate::base::LogOffset;
 use crate::base::limits::HELPER_JOBS_OF_SHARD_MAX;
-use crate::reactor::ArenaName;
+use crate::reactor::{ArenaName, PagedFile};
 
 /// How long a recycled segment may still be held by whoever wrote to it last.
 const RECYCLE_PATIENCE: Duration = Duration::from_secs(5);
@@ -55,6 +55,8 @@ pub enum Job<I> {
     OpenSegment {
         start: LogOffset,
     },
+    /// Drop a file, and with it its mapping.
+    CloseFile(PagedFile),
     Index(I),
     /// Make a run mark durable, in place of the last.
     WriteRunMark(Vec<u8>),
@@ -78,8 +80,9 @@ pub enum Done<D> {
     },
     SegmentOpened {
         start: LogOffset,
-        segment: Result<SegmentFile, FileError>,
+        segment: Result<OpenedSegment, FileError>,
     },
+    FileClosed,
     Index(D),
     RunMarkWritten {
         result: Result<(), FileError>,
@@ -91,6 +94,13 @@ pub enum Done<D> {
     ArenaChecked {
         result: io::Result<bool>,
     },
+}
+
+/// A segment that was opened for reading: past the page cache, and through it.
+#[derive(Debug)]
+pub struct OpenedSegment {
+    pub direct: SegmentFile,
+    pub paged: PagedFile,
 }
 
 /// Rings a shard's doorbell when there is something to poll for.
@@ -270,7 +280,16 @@ impl<I: IndexWork> Sender<I> {
                 Done::SegmentUnlinked { start, result: files.unlink(start) }
             }
             Job::OpenSegment { start } => {
-                Done::SegmentOpened { start, segment: files.open_readable(start) }
+                let direct = files.open_readable(start);
+                let segment = direct.and_then(|direct| {
+                    let paged = PagedFile::new(files.open_buffered(start)?);
+                    Ok(OpenedSegment { direct, paged })
+                });
+                Done::SegmentOpened { start, segment }
+            }
+            Job::CloseFile(file) => {
+                drop(file);
+                Done::FileClosed
             }
             Job::Index(work) => Done::Index(work.perform(&self.index, &self.segments)),
             Job::WriteRunMark(bytes) => {

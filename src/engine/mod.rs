@@ -7,6 +7,7 @@ pub mod helper;
 mod index_work;
 mod log_source;
 mod mail;
+mod readable;
 mod seat;
 
 pub use data_thread::{DataThread, Timing};

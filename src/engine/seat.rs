@@ -7,10 +7,12 @@ use std::io;
 use slab::Slab;
 
 use super::files::{FileError, SegmentFile};
-use super::helper::{Done as HelperDone, HelperClient, Job};
+use super::helper::{Done as HelperDone, HelperClient, Job, OpenedSegment};
 use super::index_work::IndexTask;
+use super::readable::{PendingRead, Readable};
 use crate::base::ConnId;
 use crate::base::LogOffset;
+use crate::base::transfer::Through;
 use crate::log::retention::DiskUse;
 use crate::log::{Extents, Geometry, LogIntent};
 use crate::reactor::{
@@ -28,7 +30,8 @@ pub struct Seat {
     pub listeners: Vec<Listener>,
     pub sockets: Slab<Wired>,
     pub by_conn: HashMap<ConnId, usize>,
-    pub files: SeatFiles,
+    files: SeatFiles,
+    pub readable: Readable,
     helper: HelperClient<IndexTask>,
     /// Jobs that the helper had no room for.
     jobs: VecDeque<Job<IndexTask>>,
@@ -62,28 +65,16 @@ pub enum Operation {
     Read { segment: LogOffset },
 }
 
-/// The log's open files: as many as are being written, and those of cold reads.
+/// The files that the log writes to.
 #[derive(Default)]
-pub struct SeatFiles {
+struct SeatFiles {
     /// Held with a lock; the log writes to these.
     writable: HashMap<LogOffset, Open>,
-    /// For cold reads.
-    readable: HashMap<LogOffset, Open>,
-    /// Reads that wait for their segment to be opened.
-    waiting: Vec<(LogOffset, PendingRead)>,
 }
 
 struct Open {
     file: DirectFile,
     extents: Extents,
-    reads: u32,
-}
-
-#[derive(Clone, Copy)]
-pub struct PendingRead {
-    slot: crate::base::memory::SlotId,
-    at: LogOffset,
-    len: u32,
 }
 
 impl Seat {
@@ -97,6 +88,7 @@ impl Seat {
         helper: HelperClient<IndexTask>,
     ) -> Self {
         let mut files = SeatFiles::default();
+        let readable = Readable::new(shard.store.geometry());
         for segment in writable {
             let base = segment.start();
             shard.store.on_segment_ready(base, files.add_writable(segment));
@@ -110,6 +102,7 @@ impl Seat {
             sockets: Slab::new(),
             by_conn: HashMap::new(),
             files,
+            readable,
             helper,
             jobs: VecDeque::new(),
             retired: VecDeque::new(),
@@ -181,8 +174,8 @@ impl Seat {
                 };
                 self.submit(job);
             }
-            store::Intent::ReadLog { slot, at, len } => {
-                let read = PendingRead { slot, at, len };
+            store::Intent::ReadLog { slot, at, len, through } => {
+                let read = PendingRead { slot, at, len, through };
                 self.read_log(read, ring, token);
             }
             store::Intent::WriteRun { run } => self.submit(Job::Index(IndexTask::Write { run })),
@@ -210,10 +203,8 @@ impl Seat {
     fn read_log(&mut self, read: PendingRead, ring: &mut Ring, token: impl Fn(usize) -> u64) {
         let geometry = self.shard.store.geometry();
         let segment = geometry.base(read.at);
-        let Some(open) = self.files.readable.get_mut(&segment) else {
-            let opens = self.files.waiting.iter().any(|(other, _)| *other == segment);
-            self.files.waiting.push((segment, read));
-            if !opens {
+        let Some(open) = self.readable.get_mut(segment) else {
+            if self.readable.wait(segment, read) {
                 self.submit(Job::OpenSegment { start: segment });
             }
             return;
@@ -226,21 +217,23 @@ impl Seat {
             len: read.len as usize,
             file_offset: geometry.position(read.at),
         };
-        ring.read(&open.file, &mut self.arena.pool, disk, token(key));
-    }
-
-    /// A read of the segment has ended.
-    pub fn on_read(&mut self, segment: LogOffset) {
-        if let Some(open) = self.files.readable.get_mut(&segment) {
-            open.reads -= 1;
+        let pool = &mut self.arena.pool;
+        match read.through {
+            Through::Direct => ring.read(&open.direct, pool, disk, token(key)),
+            Through::PageCache => ring.read_paged(&open.paged, pool, disk, token(key)),
         }
     }
 
-    /// An expired segment serves again if nobody reads it, else its name goes.
+    /// An expired segment serves again if nobody reads it and no socket may hold pages of
+    /// it, else its name goes.
     fn drop_segment(&mut self, base: LogOffset, recycle: bool) {
         self.files.writable.remove(&base);
-        let held = self.files.readable.remove(&base).is_some_and(|open| open.reads > 0);
-        if recycle && !held {
+        let receivers = self.readable.expire(base);
+        let has_unsent = |key: usize| {
+            let wired = self.sockets.get(key);
+            wired.and_then(|wired| wired.socket.as_ref()).is_some_and(Socket::has_unsent)
+        };
+        if recycle && receivers.is_some_and(|receivers| receivers.have_all(has_unsent)) {
             self.retired.push_back(base);
         } else {
             self.submit(Job::UnlinkSegment { start: base });
@@ -274,6 +267,9 @@ impl Seat {
         done: &mut Vec<store::Done>,
     ) {
         done.append(&mut self.at_once);
+        for file in self.readable.take_leaving() {
+            self.submit(Job::CloseFile(file));
+        }
         // Nothing that was asked for took their place: they must not stay before those
         // that go after them.
         while let Some(start) = self.retired.pop_front() {
@@ -300,6 +296,7 @@ impl Seat {
                         tracing::error!(segment = start.0, %error, "cannot unlink an expired segment");
                     }
                 }
+                HelperDone::FileClosed => {}
                 HelperDone::Index(index) => done.extend(index),
                 HelperDone::RunMarkWritten { result } => self.on_disowned(result),
                 HelperDone::ArenaChecked { result } => done.extend(self.on_arena_checked(result)),
@@ -362,24 +359,21 @@ impl Seat {
     fn on_segment_opened(
         &mut self,
         segment: LogOffset,
-        file: Result<SegmentFile, String>,
+        file: Result<OpenedSegment, String>,
         ring: &mut Ring,
         token: impl Fn(usize) -> u64 + Copy,
         done: &mut Vec<store::Done>,
     ) {
-        let waiting = std::mem::take(&mut self.files.waiting);
-        let (ready, others): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|(other, _)| *other == segment);
-        self.files.waiting = others;
+        let ready = self.readable.take_waiting(segment);
         match file {
             Ok(file) => {
-                self.files.add_readable(file);
-                for (_, read) in ready {
+                self.readable.add(file);
+                for read in ready {
                     self.read_log(read, ring, token);
                 }
             }
             Err(why) => {
-                let failed = |(_, read): (LogOffset, PendingRead)| store::Done::LogRead {
+                let failed = |read: PendingRead| store::Done::LogRead {
                     slot: read.slot,
                     result: Err(why.clone()),
                 };
@@ -389,26 +383,12 @@ impl Seat {
     }
 }
 
-/// Segments that are kept open for cold reads.
-const READABLE_MAX: usize = 64;
-
 impl SeatFiles {
     fn add_writable(&mut self, segment: SegmentFile) -> Extents {
         let (start, filled) = (segment.start(), segment.is_filled());
         let extents = if filled { Extents::Written } else { Extents::Reserved };
-        self.writable.insert(start, Open { file: segment.into_file().into(), extents, reads: 0 });
+        self.writable.insert(start, Open { file: segment.into_file().into(), extents });
         extents
-    }
-
-    fn add_readable(&mut self, segment: SegmentFile) {
-        if self.readable.len() >= READABLE_MAX {
-            let idle = self.readable.iter().find(|(_, open)| open.reads == 0);
-            if let Some(base) = idle.map(|(base, _)| *base) {
-                self.readable.remove(&base);
-            }
-        }
-        let (start, extents) = (segment.start(), Extents::Written);
-        self.readable.insert(start, Open { file: segment.into_file().into(), extents, reads: 0 });
     }
 
     /// Segments that end at or below `flushed` are never written or flushed again. What

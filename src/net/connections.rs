@@ -342,7 +342,7 @@ fn bound_reached(own: usize, all: usize, more: usize) -> Option<String> {
 fn lowest_log_piece(outgoing: &Outgoing) -> Option<LogOffset> {
     let log = outgoing.pieces.iter().filter_map(|piece| match piece {
         Piece::Log { at, .. } => Some(*at),
-        Piece::Own { .. } | Piece::Slot { .. } => None,
+        Piece::Own { .. } | Piece::Slot { .. } | Piece::File { .. } => None,
     });
     log.min()
 }

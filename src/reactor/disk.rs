@@ -3,11 +3,13 @@
 use super::arena::ArenaPool;
 use super::completion::{Completion, DiskError};
 use super::file::DirectFile;
-use super::op::{Op, Write};
+use super::op::{Op, Source, Write};
+use super::paged_file::PagedFile;
 use super::ring::{ArenaId, Ring};
 use crate::base::LogOffset;
 use crate::base::memory::SlotId;
 use io_uring::{opcode, squeue, types};
+use std::os::fd::RawFd;
 use std::rc::Rc;
 
 /// Bytes of one registered buffer: the kernel takes no more.
@@ -109,27 +111,51 @@ impl Ring {
     /// Reads from a file into a slot of a pool; `Read` follows. Nobody sees the slot's
     /// bytes until then.
     pub fn read(&mut self, file: &DirectFile, pool: &mut ArenaPool, read: DiskRead, token: u64) {
+        let held = Source::Direct { _file: file.clone() };
+        self.submit_read(file.fd(), held, pool, read, token);
+    }
+
+    /// The same through the page cache, which holds the bytes from then on.
+    pub fn read_paged(
+        &mut self,
+        file: &Rc<PagedFile>,
+        pool: &mut ArenaPool,
+        read: DiskRead,
+        token: u64,
+    ) {
+        let held = Source::Paged { _file: file.clone() };
+        self.submit_read(file.fd(), held, pool, read, token);
+    }
+
+    fn submit_read(
+        &mut self,
+        fd: RawFd,
+        held: Source,
+        pool: &mut ArenaPool,
+        read: DiskRead,
+        token: u64,
+    ) {
         let DiskRead { slot, start, len, file_offset } = read;
         assert!(len > 0, "a read of nothing");
         let pool = pool.memory.clone();
         let address = pool.begin_fill(slot, start, len);
         let offset = pool.layout.slot_at(slot.0) + start;
-        let entry = self.read_entry(file, &pool, address, offset, len, file_offset);
-        let op = Op::Read { token, slot, len, pool, _file: file.clone() };
+        let entry = self.read_entry(fd, &pool, address, offset, len, file_offset);
+        let op = Op::Read { token, slot, len, pool, _file: held };
         let user_data = self.in_flight.insert(op);
         self.submit(entry.user_data(user_data));
     }
 
     fn read_entry(
         &self,
-        file: &DirectFile,
+        fd: RawFd,
         pool: &Rc<super::arena::memory::Memory>,
         address: *mut u8,
         offset: usize,
         len: usize,
         file_offset: u64,
     ) -> squeue::Entry {
-        let fd = types::Fd(file.fd());
+        let fd = types::Fd(fd);
         let one_buffer = offset / FIXED_BUFFER_BYTES == (offset + len - 1) / FIXED_BUFFER_BYTES;
         let arena = self.arenas.iter().find(|arena| Rc::ptr_eq(&arena.memory, pool));
         match arena.and_then(|arena| arena.fixed).filter(|_| one_buffer) {

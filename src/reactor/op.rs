@@ -4,6 +4,7 @@ use super::arena::memory::Memory;
 use super::file::DirectFile;
 use super::gather::Gather;
 use super::lent::Lent;
+use super::paged_file::PagedFile;
 use super::socket::{ListenerState, SocketState};
 use crate::base::LogOffset;
 use crate::base::memory::SlotId;
@@ -16,9 +17,15 @@ pub(super) enum Op {
     Receive { socket: Rc<SocketState>, token: u64 },
     Send { socket: Rc<SocketState>, token: u64, gather: Lent<Gather> },
     Write(Write),
-    Read { token: u64, slot: SlotId, len: usize, pool: Rc<Memory>, _file: DirectFile },
+    Read { token: u64, slot: SlotId, len: usize, pool: Rc<Memory>, _file: Source },
     Sync { token: u64, _file: DirectFile },
     Doorbell,
+}
+
+/// What a read is from, held until it has ended.
+pub(super) enum Source {
+    Direct { _file: DirectFile },
+    Paged { _file: Rc<PagedFile> },
 }
 
 /// A write of arena bytes, in up to `parts` calls where the ring wraps.

@@ -9,10 +9,12 @@ use super::gather::Gather;
 use super::lent::Lent;
 use super::op::{InFlight, UNWATCHED};
 use super::rlimits;
+use super::send_now::Pipes;
 use super::setup::{self, Degradation, RingConfig, SetupError};
 use super::socket::SocketState;
 use super::turn::Reaped;
 use crate::base::memory::{BufferId, Buffers};
+use crate::base::transfer::TransferCounters;
 use io_uring::types::CancelBuilder;
 use io_uring::{IoUring, opcode, squeue};
 use std::collections::VecDeque;
@@ -36,6 +38,9 @@ pub struct Ring {
     /// Connections that ran out of receive buffers, with their tokens, oldest first.
     pub(super) starved: VecDeque<(Rc<SocketState>, u64)>,
     pub(super) gathers: Vec<Lent<Gather>>,
+    pub(super) pipes: Pipes,
+    /// Whether the kernel has zero-copy sends.
+    pub(super) zero_copy: bool,
     /// Submissions that found the queue full.
     pub(super) backlog: VecDeque<squeue::Entry>,
     pub(super) reaped: Vec<Reaped>,
@@ -72,6 +77,10 @@ pub struct Counters {
     pub short_sends: u64,
     /// Sends whose rest was copied, so that the arena could go on.
     pub copied_sends: u64,
+    /// Zero-copy sends that the kernel has copied after all, as it does on loopback.
+    pub zero_copy_copied: u64,
+    /// Calls by strategy, and what kept one from being used.
+    pub transfers: TransferCounters,
 }
 
 impl Ring {
@@ -93,6 +102,8 @@ impl Ring {
             ready: Vec::new(),
             starved: VecDeque::new(),
             gathers: Vec::new(),
+            pipes: Pipes::default(),
+            zero_copy: true,
             backlog: VecDeque::new(),
             reaped: Vec::with_capacity(config.cq_entries as usize),
             bell,

@@ -112,6 +112,15 @@ impl Socket {
         with_stream(&self.state.fd, |stream| stream.nodelay())
     }
 
+    /// Whether bytes that were sent are still in the kernel's hands, the peer not having
+    /// acknowledged them.
+    pub fn has_unsent(&self) -> bool {
+        let mut unsent: libc::c_int = 0;
+        // SAFETY: SIOCOUTQ, which TIOCOUTQ also names, writes one int, which lives through the call.
+        let asked = unsafe { libc::ioctl(self.state.fd(), libc::TIOCOUTQ, &raw mut unsent) };
+        asked < 0 || unsent > 0
+    }
+
     /// Our end's address.
     pub fn local(&self) -> io::Result<SocketAddr> {
         with_stream(&self.state.fd, |stream| stream.local_addr())

@@ -2,15 +2,26 @@
 
 use super::buffers::GROUP;
 use super::completion::{Completion, End};
-use super::gather::{Gather, Progress};
+use super::gather::{FilePart, Gather, Progress};
 use super::op::Op;
 use super::ring::{ArenaId, Ring};
+use super::send_now::{Now, Tools};
 use super::socket::{Listener, Receive, Socket, SocketState};
+use crate::base::LogOffset;
 use crate::base::memory::BufferId;
 use crate::base::outgoing::Outgoing;
+use crate::base::transfer::Fallback;
 use io_uring::{cqueue, opcode, types};
 use std::io;
 use std::rc::Rc;
+
+/// IORING_NOTIF_USAGE_ZC_COPIED.
+const ZERO_COPY_COPIED: u32 = 1 << 31;
+
+/// Errors that say the kernel cannot, or may not lock the pages for it.
+fn lacks_zero_copy(errno: i32) -> bool {
+    [libc::EOPNOTSUPP, libc::ENOMEM, libc::ENOBUFS].contains(&errno)
+}
 
 impl Ring {
     /// Accepts connections until it fails or is cancelled, then says `AcceptEnded`.
@@ -193,8 +204,21 @@ impl Ring {
     }
 
     /// Sends all pieces, in as many calls as that takes; `Sent` gives them back. One
-    /// send at a time per socket. Lent pieces are of `arena`.
+    /// send at a time per socket. Lent pieces are of `arena`, and none is of a file.
     pub fn send(&mut self, socket: &Socket, arena: ArenaId, outgoing: Outgoing, token: u64) {
+        let files = |_| unreachable!("nothing of a file is sent");
+        self.send_with_files(socket, arena, outgoing, files, token);
+    }
+
+    /// The same, with file pieces that lie where `files` says.
+    pub fn send_with_files(
+        &mut self,
+        socket: &Socket,
+        arena: ArenaId,
+        outgoing: Outgoing,
+        files: impl Fn(LogOffset) -> FilePart,
+        token: u64,
+    ) {
         let state = socket.state.clone();
         assert!(state.sending.get().is_none(), "the socket is sending already");
         let bytes = outgoing.len();
@@ -202,29 +226,70 @@ impl Ring {
             return self.ready.push(Completion::Sent { token, outgoing, result: Ok(()) });
         }
         let mut gather = self.gathers.pop().unwrap_or_else(Gather::new);
-        gather.begin(outgoing, &self.arenas[arena.0 as usize].memory);
+        gather.begin(outgoing, &self.arenas[arena.0 as usize].memory, files);
+        gather.zero_copy &= self.zero_copy;
         state.in_flight.set(state.in_flight.get() + 1);
         let user_data = self.in_flight.insert(Op::Send { socket: state.clone(), token, gather });
         state.sending.set(Some(user_data));
-        self.submit_send(user_data);
+        let mut out = std::mem::take(&mut self.ready);
+        self.submit_send(user_data, &mut out);
+        self.ready = out;
     }
 
-    fn submit_send(&mut self, user_data: u64) {
+    fn submit_send(&mut self, user_data: u64, out: &mut Vec<Completion>) {
         let Some(Op::Send { socket, gather, .. }) = self.in_flight.get(user_data) else {
             unreachable!("a send")
         };
-        let entry = gather.next_entry(socket.fd()).user_data(user_data);
-        self.submit(entry);
+        let fd = socket.fd();
+        if !gather.is_by_calls() {
+            let entry = gather.next_entry(fd).user_data(user_data);
+            self.counters.transfers.called(gather.transfer());
+            return self.submit(entry);
+        }
+        let mut tools = Tools { pipes: &mut self.pipes, counters: &mut self.counters.transfers };
+        let result = match gather.send_now(fd, &mut tools) {
+            Now::Done => Ok(()),
+            Now::Failed(error) => Err(error),
+            Now::Blocked => {
+                let entry = opcode::PollAdd::new(types::Fd(fd), libc::POLLOUT as u32).build();
+                return self.submit(entry.user_data(user_data));
+            }
+        };
+        self.end_send(user_data, result, out);
     }
 
-    pub(super) fn on_send(&mut self, user_data: u64, result: i32, out: &mut Vec<Completion>) {
+    pub(super) fn on_send(
+        &mut self,
+        user_data: u64,
+        result: i32,
+        flags: u32,
+        out: &mut Vec<Completion>,
+    ) {
         let draining = self.draining;
         let Some(Op::Send { gather, socket, token }) = self.in_flight.get(user_data) else {
             unreachable!("a send")
         };
+        if cqueue::notif(flags) {
+            let copied = result as u32 & ZERO_COPY_COPIED != 0;
+            self.counters.zero_copy_copied += u64::from(copied);
+            return self.on_pages_free(user_data, out);
+        }
+        if gather.zero_copy && !cqueue::more(flags) {
+            // The kernel has taken no pages.
+            gather.held -= 1;
+            if result < 0 && lacks_zero_copy(-result) {
+                gather.zero_copy = false;
+                self.zero_copy &= result != -libc::EOPNOTSUPP;
+                self.counters.transfers.fall_back(Fallback::NoZeroCopy);
+                return self.submit_send(user_data, out);
+            }
+        }
         // Cancelled to copy the rest, or interrupted: goes on where it stopped.
         let again = gather.copy_is_wanted() && result == -libc::ECANCELED || result == -libc::EINTR;
-        let moved = if again { 0 } else { result };
+        // What a poll of the socket returns are its events.
+        let moved = if again || gather.is_by_calls() { result.min(0) } else { result };
+        let again = again || gather.is_by_calls() && result > 0;
+        let moved = if again { 0 } else { moved };
         let finished = if moved < 0 || draining || (moved == 0 && !again) {
             Some(match moved {
                 1.. => Ok(()),
@@ -232,24 +297,56 @@ impl Ring {
                 _ => Err(io::Error::from_raw_os_error(-moved)),
             })
         } else {
-            let progress = gather.advance(moved as usize);
-            let done = matches!(progress, Progress::Done);
-            if let Progress::Copied(outgoing) = progress {
-                out.push(Completion::Copied { token: *token, outgoing });
-            }
-            match done {
-                true => Some(Ok(())),
-                false if socket.is_closing() => Some(Err(io::ErrorKind::ConnectionAborted.into())),
-                false => None,
+            let progress = gather.advance_by(moved as usize);
+            match progress {
+                Progress::Done => Some(Ok(())),
+                Progress::Stuck => Some(Err(io::ErrorKind::ResourceBusy.into())),
+                Progress::More | Progress::Copied(_) => {
+                    if let Progress::Copied(outgoing) = progress {
+                        out.push(Completion::Copied { token: *token, outgoing });
+                    }
+                    let closing = socket.is_closing();
+                    closing.then(|| Err(io::ErrorKind::ConnectionAborted.into()))
+                }
             }
         };
-        let Some(result) = finished else {
-            self.counters.short_sends += 1;
-            return self.submit_send(user_data);
+        match finished {
+            Some(result) => self.end_send(user_data, result, out),
+            None => {
+                self.counters.short_sends += 1;
+                self.submit_send(user_data, out);
+            }
+        }
+    }
+
+    /// The kernel needs the pages of a zero-copy call no more.
+    fn on_pages_free(&mut self, user_data: u64, out: &mut Vec<Completion>) {
+        let Some(Op::Send { gather, .. }) = self.in_flight.get(user_data) else {
+            unreachable!("a send")
         };
+        gather.held -= 1;
+        if gather.held == 0
+            && let Some(result) = gather.ended.take()
+        {
+            self.end_send(user_data, result, out);
+        }
+    }
+
+    /// All is sent, or nothing more will be. With pages still in the kernel's hands the
+    /// end comes when it gives them back.
+    fn end_send(&mut self, user_data: u64, result: io::Result<()>, out: &mut Vec<Completion>) {
+        if let Some(Op::Send { gather, .. }) = self.in_flight.get(user_data)
+            && gather.held > 0
+        {
+            gather.ended = Some(result);
+            return;
+        }
         let Op::Send { socket, token, mut gather } = self.in_flight.remove(user_data) else {
             unreachable!("a send")
         };
+        if let Some(pipe) = gather.pipe.take() {
+            self.pipes.give_back(pipe);
+        }
         let outgoing = gather.end();
         self.gathers.push(gather);
         socket.sending.set(None);

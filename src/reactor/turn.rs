@@ -174,7 +174,7 @@ impl Ring {
         match op {
             Op::Accept { .. } => self.on_accept(user_data, result, more, out),
             Op::Receive { .. } => self.on_receive(user_data, result, flags, out),
-            Op::Send { .. } => self.on_send(user_data, result, out),
+            Op::Send { .. } => self.on_send(user_data, result, flags, out),
             Op::Write(_) => self.on_write(user_data, result, out),
             Op::Read { .. } => self.on_read(user_data, result, out),
             Op::Sync { .. } => self.on_sync(user_data, result, out),

@@ -123,6 +123,7 @@ impl Shard {
             now: world.now,
             store: &mut self.store,
             arena: world.arena,
+            files: world.files,
             frames: &frames,
             replies: &mut self.connections,
             effects: &mut self.effects,

@@ -15,8 +15,8 @@ use std::net::SocketAddr;
 use tracing::{debug, warn};
 
 use crate::base::limits::CONNECTION_IDLE_US;
-use crate::base::memory::{Arena, Buffers};
-use crate::base::outgoing::Outgoing;
+use crate::base::memory::{Arena, Buffers, LogFiles};
+use crate::base::outgoing::{Outgoing, Piece};
 use crate::base::{ConnId, Now};
 use crate::broker::Broker;
 use crate::broker::context::{Cause, Context, Replies};
@@ -51,6 +51,7 @@ pub struct Shard {
 pub struct World<'a> {
     pub now: Now,
     pub arena: &'a mut dyn Arena,
+    pub files: &'a dyn LogFiles,
     pub buffers: &'a dyn Buffers,
     pub intents: &'a mut Vec<Intent>,
 }
@@ -171,8 +172,8 @@ impl Shard {
     fn keep_pins_short(&mut self, world: &mut World) {
         let Some(edge) = self.store.pins_in_the_way(world.arena) else { return };
         let (connections, store) = (&mut self.connections, &mut self.store);
-        let stuck =
-            connections.copy_pieces_below(edge, world.arena, |pieces| store.unpin_pieces(pieces));
+        let unpin = |pieces: &[Piece]| store.unpin_pieces(pieces, world.files);
+        let stuck = connections.copy_pieces_below(edge, world.arena, unpin);
         for stuck in stuck {
             match stuck {
                 Stuck::WithKernel(conn) => world.intents.push(Intent::CopySend { conn }),
@@ -253,7 +254,7 @@ impl Shard {
 
     /// Gives back what a reply was lent; a read may have waited for a slot of the pool.
     fn unpin(&mut self, outgoing: &Outgoing, world: &mut World) {
-        self.store.unpin(outgoing);
+        self.store.unpin(outgoing, world.files);
         if let Some(load) = self.store.take_freed_load() {
             self.release(&Cause::Load(load), world);
         }
@@ -302,6 +303,7 @@ impl Shard {
             now: world.now,
             store: &mut self.store,
             arena: world.arena,
+            files: world.files,
             frames: &frames,
             replies: &mut self.connections,
             effects: &mut self.effects,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::base::LogOffset;
 use crate::base::memory::SlotId;
+use crate::base::transfer::Through;
 use crate::log::retention::DiskUse;
 use crate::log::{Extents, LogIntent, OpId};
 use crate::queue::{ColdBlock, ColdRange, Directory, FrozenRun};
@@ -18,6 +19,7 @@ pub enum Intent {
         slot: SlotId,
         at: LogOffset,
         len: u32,
+        through: Through,
     },
     /// Write an index run into its file, durably.
     WriteRun {

@@ -1,8 +1,9 @@
 //! Reads: from the ring where the tail lies, from pool blocks where it does not. Nothing
 //! here waits: what is not in memory becomes a load, and the caller asks again.
 
-use crate::base::memory::Arena;
+use crate::base::memory::{Arena, LogFiles};
 use crate::base::outgoing::Piece;
+use crate::base::transfer::{Fallback, FileWay, Plan, Through, TransferChoice};
 use crate::base::{LogOffset, QueueOffset};
 use crate::log::{RecordError, RecordView, Stored};
 use crate::queue::{Boundary, Entry, Found as Indexed, QueueSlot, TimeFound};
@@ -10,13 +11,22 @@ use crate::queue::{Boundary, Entry, Found as Indexed, QueueSlot, TimeFound};
 use super::Store;
 use super::intent::{Intent, LoadId};
 
-/// Bounds of one read. At least one message comes back, however large.
+/// Where log bytes may lie that need no read.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    pub arena: &'a dyn Arena,
+    pub files: &'a dyn LogFiles,
+}
+
+/// Bounds of one read, and how its bytes are moved. At least one message comes back,
+/// however large.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadLimits {
     /// A message below is an old one, whose bounds are tighter as a rule.
     pub recent_from: LogOffset,
     pub recent: Bounds,
     pub old: Bounds,
+    pub transfer: TransferChoice,
 }
 
 /// The next message is not taken if with it there were more.
@@ -98,7 +108,7 @@ impl Store {
     /// added to `pieces`, pinned until `unpin_pieces`.
     pub fn read(
         &mut self,
-        arena: &dyn Arena,
+        sources: Sources,
         slot: QueueSlot,
         from: i64,
         limits: ReadLimits,
@@ -110,6 +120,8 @@ impl Store {
             Found { status: Status::NoMatchedMessage, next: max, min, max, messages: 0, bytes: 0 };
         let Some(mut at) = start_of_read(from, &mut found) else { return ReadEnd::Read(found) };
         let mut looked_at = 0;
+        let mut plan = None;
+        self.resident.clear();
         let mut entries = std::mem::take(&mut self.entries);
         let load = 'read: loop {
             entries.clear();
@@ -128,7 +140,11 @@ impl Store {
                     if is_full(&found, entry, limits) {
                         break 'read None;
                     }
-                    match self.place(arena, entry, pieces) {
+                    let plan = plan.get_or_insert_with(|| {
+                        let bytes = limits.likely_bytes(entry);
+                        self.transfer_rules.plan(limits.transfer, bytes)
+                    });
+                    match self.place(sources, entry, plan, pieces) {
                         Place::Pieces => {
                             found.messages += 1;
                             found.bytes += entry.size;
@@ -238,7 +254,7 @@ impl Store {
             return Ok(None);
         }
         let entry = Entry { at, size, tag: 0, store_ms: 0 };
-        match self.place(arena, &entry, pieces) {
+        match self.place_in_arena(arena, &entry, Through::Direct, pieces) {
             Place::Pieces => Ok(Some(size)),
             Place::Load(load) => Err(load),
             Place::Damaged => Ok(None),
@@ -258,14 +274,53 @@ impl Store {
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
-        let result = self.gather(arena, at, len, |piece| scratch.extend_from_slice(piece));
+        let part = |piece: &[u8]| scratch.extend_from_slice(piece);
+        let result = self.gather(arena, at, len, Through::Direct, part);
         let result = result.map(|()| look(&scratch));
         self.scratch = scratch;
         result
     }
 
-    /// Pins a record's bytes and adds them to `pieces`.
-    fn place(&mut self, arena: &dyn Arena, entry: &Entry, pieces: &mut Vec<Piece>) -> Place {
+    /// Pins a record's bytes where the plan wants them from, or where else they are, and
+    /// adds them to `pieces`.
+    fn place(
+        &mut self,
+        sources: Sources,
+        entry: &Entry,
+        plan: &Plan,
+        pieces: &mut Vec<Piece>,
+    ) -> Place {
+        let Entry { at, size, .. } = *entry;
+        let in_ring = at >= sources.arena.reclaimed();
+        let Some(by) = plan.file.filter(|_| plan.file_first || !in_ring) else {
+            self.transfers.note_fallback(plan.strict, in_ring);
+            return self.place_in_arena(sources.arena, entry, plan.cold, pieces);
+        };
+        if at + u64::from(size) > self.cached_below() {
+            if plan.strict.is_some() {
+                self.transfers.fall_back(Fallback::TailNotInPageCache);
+            }
+            return self.place_in_arena(sources.arena, entry, Through::Direct, pieces);
+        }
+        if self.is_resident(sources.files, at, size) {
+            self.push_file(sources.files, entry, by, pieces);
+            self.read_ahead(at + u64::from(size), plan.cold, Some(sources.files));
+            return Place::Pieces;
+        }
+        if plan.strict.is_some() && in_ring {
+            self.transfers.fall_back(Fallback::NotResident);
+        }
+        self.place_in_arena(sources.arena, entry, plan.cold, pieces)
+    }
+
+    /// Pins a record's bytes in the arena: in the ring, or in blocks of the pool.
+    fn place_in_arena(
+        &mut self,
+        arena: &dyn Arena,
+        entry: &Entry,
+        through: Through,
+        pieces: &mut Vec<Piece>,
+    ) -> Place {
         let Entry { at, size, .. } = *entry;
         if at >= arena.reclaimed() {
             self.pins.add(at, size);
@@ -279,7 +334,7 @@ impl Store {
             }
             return Place::Pieces;
         }
-        match self.check_cold(arena, at, size) {
+        match self.check_cold(arena, at, size, through) {
             Err(load) => Place::Load(load),
             Ok(Err(error)) => {
                 tracing::error!(%error, "a stored record is damaged; it is passed over");
@@ -288,7 +343,7 @@ impl Store {
             Ok(Ok(())) => {
                 self.lend_blocks(at, size, pieces);
                 // Only now: what is read ahead must not push out what was just checked.
-                self.read_ahead(at + u64::from(size));
+                self.read_ahead(at + u64::from(size), through, None);
                 Place::Pieces
             }
         }
@@ -300,19 +355,21 @@ impl Store {
         arena: &dyn Arena,
         at: LogOffset,
         size: u32,
+        through: Through,
     ) -> Result<Result<(), RecordError>, LoadId> {
         let check = |bytes: &[u8]| RecordView::at(bytes, at)?.check_body();
         let (base, end) = (self.blocks.base(at), at + u64::from(size));
         if end <= base + self.blocks.block_bytes() {
             let Some(slot) = self.blocks.find(base, end) else {
-                return Err(self.load_block(base));
+                return Err(self.load_block(base, through));
             };
             let start = (at - base) as usize;
             return Ok(check(&arena.slot(slot)[start..start + size as usize]));
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
-        let gathered = self.gather(arena, at, size, |piece| scratch.extend_from_slice(piece));
+        let part = |piece: &[u8]| scratch.extend_from_slice(piece);
+        let gathered = self.gather(arena, at, size, through, part);
         let checked = gathered.map(|()| check(&scratch));
         self.scratch = scratch;
         checked
@@ -325,6 +382,7 @@ impl Store {
         arena: &dyn Arena,
         at: LogOffset,
         len: u32,
+        through: Through,
         mut part: impl FnMut(&[u8]),
     ) -> Result<(), LoadId> {
         let end = at + u64::from(len);
@@ -333,7 +391,7 @@ impl Store {
             let base = self.blocks.base(from);
             let to = end.min(base + self.blocks.block_bytes());
             let Some(slot) = self.blocks.find(base, to) else {
-                return Err(self.load_block(base));
+                return Err(self.load_block(base, through));
             };
             let bytes = arena.slot(slot);
             part(&bytes[(from - base) as usize..(to - base) as usize]);
@@ -375,15 +433,15 @@ impl Store {
         load
     }
 
-    fn load_block(&mut self, base: LogOffset) -> LoadId {
+    fn load_block(&mut self, base: LogOffset, through: Through) -> LoadId {
         let (load, new) = self.loads.block(base);
         if !new {
             return load;
         }
         match self.blocks.begin_read(base, self.log.watermarks().written()) {
             Some(read) => {
-                let intent = Intent::ReadLog { slot: read.slot, at: read.at, len: read.len };
-                self.intents.push(intent);
+                let (slot, at, len) = (read.slot, read.at, read.len);
+                self.intents.push(Intent::ReadLog { slot, at, len, through });
                 load
             }
             None => {
@@ -393,24 +451,91 @@ impl Store {
         }
     }
 
-    /// A reader that enters a block will want the next ones.
-    fn read_ahead(&mut self, at: LogOffset) {
+    /// A reader that enters a block will want the next ones: in the page cache, if it is
+    /// served from `files`, else in the pool.
+    fn read_ahead(&mut self, at: LogOffset, through: Through, files: Option<&dyn LogFiles>) {
         let (base, block_bytes) = (self.blocks.base(at), self.blocks.block_bytes());
         if base == self.read_ahead_of {
             return;
         }
-        let written = self.log.watermarks().written();
+        let end = match files {
+            Some(_) => self.cached_below(),
+            None => self.log.watermarks().written(),
+        };
         for step in 1..=BLOCKS_AHEAD {
             let next = base + step * block_bytes;
-            let whole = next + block_bytes <= written;
+            let whole = next + block_bytes <= end;
             if !whole || self.blocks.spare() <= SLOTS_KEPT {
                 return;
             }
-            if self.blocks.find(next, next + 1).is_none() {
-                self.load_block(next);
+            let is_there = files.is_some_and(|files| files.is_resident(next, block_bytes as u32))
+                || self.blocks.find(next, next + 1).is_some();
+            if !is_there {
+                self.load_block(next, through);
             }
         }
         self.read_ahead_of = base;
+    }
+
+    // ----- The page cache ----------------------------------------------------------
+
+    /// Adds a record's bytes to what is sent from its segment's file.
+    fn push_file(
+        &mut self,
+        files: &dyn LogFiles,
+        entry: &Entry,
+        by: FileWay,
+        pieces: &mut Vec<Piece>,
+    ) {
+        let Entry { at, size, .. } = *entry;
+        let geometry = self.log.geometry();
+        match pieces.last_mut() {
+            // What is joined is unpinned as one.
+            Some(Piece::File { at: before, len, by: same })
+                if *same == by
+                    && *before + u64::from(*len) == at
+                    && geometry.base(*before) == geometry.base(at) =>
+            {
+                *len += size;
+            }
+            _ => {
+                files.pin(at);
+                pieces.push(Piece::File { at, len: size, by });
+            }
+        }
+    }
+
+    /// Whether a range lies in the page cache. Asked for whole blocks, and once a read.
+    fn is_resident(&mut self, files: &dyn LogFiles, at: LogOffset, len: u32) -> bool {
+        let end = at + u64::from(len);
+        let mut base = self.blocks.base(at);
+        while base < end {
+            let next = base + self.blocks.block_bytes();
+            let known = self.resident.iter().find(|(known, _)| *known == base);
+            let is_resident = known.map(|(_, is_resident)| *is_resident).unwrap_or_else(|| {
+                let whole = (next.min(self.cached_below()) - base) as u32;
+                let is_resident = files.is_resident(base, whole);
+                self.transfers.residency_misses += u64::from(!is_resident);
+                self.resident.push((base, is_resident));
+                is_resident
+            });
+            if !is_resident {
+                return false;
+            }
+            base = next;
+        }
+        true
+    }
+
+    /// Log below this may be read through the page cache. While a file is written past it,
+    /// the kernel's reading ahead could catch blocks that are not yet written, and keep
+    /// them so.
+    fn cached_below(&self) -> LogOffset {
+        let written = self.log.watermarks().written();
+        match self.writes_through {
+            Through::Direct => self.log.geometry().base(written),
+            Through::PageCache => written,
+        }
     }
 }
 
@@ -436,9 +561,20 @@ fn start_of_read(from: i64, found: &mut Found) -> Option<QueueOffset> {
     None
 }
 
+impl ReadLimits {
+    /// About how many bytes a read returns that begins with `entry`.
+    fn likely_bytes(&self, entry: &Entry) -> u32 {
+        let Bounds { messages, bytes } = self.of(entry);
+        entry.size.saturating_mul(messages).min(bytes)
+    }
+
+    fn of(&self, entry: &Entry) -> Bounds {
+        if entry.at >= self.recent_from { self.recent } else { self.old }
+    }
+}
+
 fn is_full(found: &Found, entry: &Entry, limits: ReadLimits) -> bool {
-    let is_recent = entry.at >= limits.recent_from;
-    let bounds = if is_recent { limits.recent } else { limits.old };
+    let bounds = limits.of(entry);
     found.messages > 0
         && (found.messages >= bounds.messages || found.bytes + entry.size > bounds.bytes)
 }

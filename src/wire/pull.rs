@@ -39,10 +39,12 @@ pub struct PullRequest<'a> {
     /// -1 client, 0 proxy in order, 1 proxy broadcast, 2 proxy stream.
     pub request_source: Option<i32>,
     pub proxy_forward_client_id: Option<Value<'a>>,
+    /// How the messages are to be moved; a field of ringmq alone.
+    pub transfer: Option<Value<'a>>,
 }
 
-/// Names on the wire; the spelling of the last is theirs.
-const NAMES: [&str; 14] = [
+/// Names on the wire; the spelling of the last but one is theirs.
+const NAMES: [&str; 15] = [
     "consumerGroup",
     "topic",
     "queueId",
@@ -57,6 +59,7 @@ const NAMES: [&str; 14] = [
     "maxMsgBytes",
     "requestSource",
     "proxyFrowardClientId",
+    "ringmq.transfer",
 ];
 
 /// The slot of a known name.
@@ -76,6 +79,7 @@ fn slot_of(key: &[u8]) -> Option<usize> {
         b"maxMsgBytes" => 11,
         b"requestSource" => 12,
         b"proxyFrowardClientId" => 13,
+        b"ringmq.transfer" => 14,
         _ => return None,
     })
 }
@@ -99,6 +103,7 @@ impl<'a> PullRequest<'a> {
             max_msg_bytes: slots.maybe_i32(11)?,
             request_source: slots.maybe_i32(12)?,
             proxy_forward_client_id: slots.get(13),
+            transfer: slots.get(14),
         })
     }
 
@@ -117,6 +122,7 @@ impl<'a> PullRequest<'a> {
             (8, self.subscription),
             (10, self.expression_type),
             (13, self.proxy_forward_client_id),
+            (14, self.transfer),
         ];
         for (slot, text) in texts {
             text.iter().for_each(|text| _ = writer.field_value(NAMES[slot], *text));
@@ -167,6 +173,7 @@ mod tests {
             max_msg_bytes: Some(1 << 20),
             request_source: Some(-1),
             proxy_forward_client_id: Some(Value::of("c@1")),
+            transfer: Some(Value::of("sendfile")),
         };
         let bare = PullRequest {
             subscription: None,
@@ -174,6 +181,7 @@ mod tests {
             max_msg_bytes: None,
             request_source: None,
             proxy_forward_client_id: None,
+            transfer: None,
             ..full
         };
         for pull in [full, bare] {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use ringmq::base::memory::{BufferId, LogRing};
+use ringmq::base::memory::{BufferId, LogRing, NoFiles};
 use ringmq::base::metadata::DataVersion;
 use ringmq::base::options::BrokerOptions;
 use ringmq::base::outgoing::{Outgoing, Piece};
@@ -232,6 +232,7 @@ impl Node {
         let mut world = World {
             now: self.now,
             arena: &mut self.arena,
+            files: &NoFiles,
             buffers: &buffers,
             intents: &mut intents,
         };
@@ -340,6 +341,7 @@ impl Node {
         let mut world = World {
             now: self.now,
             arena: &mut self.arena,
+            files: &NoFiles,
             buffers: &MemoryBuffers::default(),
             intents: &mut intents,
         };
@@ -412,6 +414,7 @@ impl Node {
                 Piece::Slot { slot, start, len } => {
                     &self.arena.pool[usize::from(slot.0)][start as usize..][..len as usize]
                 }
+                Piece::File { .. } => unreachable!("there are no files"),
             });
         }
         bytes
@@ -466,7 +469,7 @@ impl Node {
             store::Intent::ReadLog { slot, .. } if self.log_unreadable => {
                 Done::LogRead { slot, result: Err("Input/output error".to_owned()) }
             }
-            store::Intent::ReadLog { slot, at, len } => {
+            store::Intent::ReadLog { slot, at, len, .. } => {
                 let segment = &self.disk.segments[&geometry.base(at).0];
                 let position = geometry.position(at) as usize;
                 self.arena.pool[usize::from(slot.0)][..len as usize]

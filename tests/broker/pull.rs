@@ -164,7 +164,7 @@ fn retry_messages_are_for_the_whole_group_whatever_its_tags() {
 fn a_pull_brings_at_least_one_message_and_no_more_than_its_bounds() {
     let (mut node, client) = node_with(40);
     let count = |node: &mut Node, asked: Ask| node.ask(client, asked).expect(0).messages().len();
-    assert_eq!(count(&mut node, pull("g", "T", 0, 0).with("maxMsgNums", 100)), 32);
+    assert_eq!(count(&mut node, pull("g", "T", 0, 0).with("maxMsgNums", 100)), 40);
     assert_eq!(count(&mut node, pull("g", "T", 0, 0).with("maxMsgNums", 3)), 3);
     assert_eq!(count(&mut node, pull("g", "T", 0, 0).with("maxMsgNums", 0)), 1);
     assert_eq!(count(&mut node, pull("g", "T", 0, 0).with("maxMsgNums", -5)), 1);
@@ -191,7 +191,13 @@ fn messages_far_from_the_logs_end_come_within_the_bounds_of_the_disk() {
     let set = |node: &mut Node, options: &str| {
         node.ask(client, ask(request::UPDATE_BROKER_CONFIG).body(options)).expect(0);
     };
+    let all = |node: &mut Node| {
+        let asked = pull("g", "T", 0, 0).with("maxMsgNums", 1000);
+        node.ask(client, asked).expect(response::SUCCESS).messages().len()
+    };
+    assert_eq!(all(&mut node), 100, "256 KiB are the only bound");
     // 40 percent of the memory hold less than forty of them.
+    set(&mut node, "maxTransferCountOnMessageInDisk=8");
     assert_eq!((count(&mut node, 0), count(&mut node, 50), count(&mut node, 68)), (8, 8, 32));
     set(&mut node, "maxTransferCountOnMessageInDisk=20");
     assert_eq!((count(&mut node, 0), count(&mut node, 68)), (20, 32));

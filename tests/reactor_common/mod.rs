@@ -98,5 +98,5 @@ pub fn append(arena: &mut Arena, bytes: &[u8]) -> LogOffset {
 
 pub fn own(bytes: Vec<u8>) -> Outgoing {
     let pieces = vec![Piece::Own { start: 0, len: bytes.len() as u32 }];
-    Outgoing { bytes, pieces }
+    Outgoing { bytes, pieces, transfer: None }
 }

@@ -169,6 +169,7 @@ impl Client {
             max_msg_bytes: None,
             request_source: None,
             proxy_forward_client_id: None,
+            transfer: None,
         };
         let mut out = Vec::new();
         let mut writer =

@@ -327,6 +327,7 @@ fn gather(outgoing: &Outgoing, arena: &SimArena) -> Vec<u8> {
             Piece::Own { start, len } => &outgoing.bytes[start as usize..][..len as usize],
             Piece::Log { at, len } => arena.readable(at, len as usize),
             Piece::Slot { slot, start, len } => &arena.slot(slot)[start as usize..][..len as usize],
+            Piece::File { .. } => unreachable!("there are no files"),
         });
     }
     bytes

@@ -73,7 +73,7 @@ impl World {
             store::Intent::WriteRun { run } => self.job(Job::WriteRun(run)),
             store::Intent::FoldRun { start } => self.job(Job::Fold(start)),
             store::Intent::DropSegment { base, recycle } => self.job(Job::Drop(base, recycle)),
-            store::Intent::ReadLog { slot, at, len } => {
+            store::Intent::ReadLog { slot, at, len, .. } => {
                 let delay = self.delay(usual);
                 self.after(delay, Happening::LogRead { process, slot, at, len });
             }

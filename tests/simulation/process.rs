@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use ringmq::base::memory::{BufferId, Buffers};
+use ringmq::base::memory::{BufferId, Buffers, NoFiles};
 use ringmq::base::{ConnId, LogOffset};
 use ringmq::queue::FrozenRun;
 use ringmq::shard::{Event, Shard};
@@ -105,8 +105,13 @@ impl World {
                     }
                 }
             }
-            let mut world =
-                ringmq::shard::World { now, arena, buffers: &buffers, intents: &mut intents };
+            let mut world = ringmq::shard::World {
+                now,
+                arena,
+                files: &NoFiles,
+                buffers: &buffers,
+                intents: &mut intents,
+            };
             for event in events {
                 if shard.is_full() {
                     shard.end_turn(&mut world);

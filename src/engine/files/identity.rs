@@ -52,6 +52,10 @@ impl<T> Choice<T> {
         }
     }
 
+    pub fn is_given(&self) -> bool {
+        matches!(self, Self::Given(_))
+    }
+
     pub fn given(&self) -> Option<&T> {
         match self {
             Self::Given(value) => Some(value),

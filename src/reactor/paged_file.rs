@@ -1,0 +1,93 @@
+//! Files as the page cache holds them: asked for what is there, never waited for.
+
+use memmap2::Mmap;
+use std::fs::File;
+use std::os::fd::{AsRawFd, RawFd};
+
+/// The number of cachestat(2), which every architecture shares; Linux 6.5 has it.
+const SYS_CACHESTAT: libc::c_long = 451;
+const PAGE_BYTES: u64 = 4096;
+
+/// A file opened for reading through the page cache, and mapped where that is wanted.
+/// It can be made on one thread and used on another; dropping it may unmap much memory.
+#[derive(Debug)]
+pub struct PagedFile {
+    file: File,
+    map: Option<Mmap>,
+}
+
+/// What cachestat(2) is asked, and what it answers.
+#[repr(C)]
+struct CachestatRange {
+    offset: u64,
+    len: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Cachestat {
+    cached: u64,
+    dirty: u64,
+    writeback: u64,
+    evicted: u64,
+    recently_evicted: u64,
+}
+
+impl PagedFile {
+    /// Takes over a file, and maps it where that is possible, without bringing any of it
+    /// into memory.
+    pub fn new(file: File) -> Self {
+        // SAFETY: only the kernel reads the mapped bytes; it answers EFAULT for what a
+        // truncation has taken away.
+        let map = unsafe { Mmap::map(&file) }.ok();
+        Self { file, map }
+    }
+
+    pub fn is_mapped(&self) -> bool {
+        self.map.is_some()
+    }
+
+    pub(super) fn fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+
+    /// Where a range of the mapping lies, for the kernel alone.
+    pub(super) fn mapped(&self, position: u64, len: usize) -> Option<*const u8> {
+        let map = self.map.as_ref()?;
+        let start = usize::try_from(position).ok()?;
+        let inside = start.checked_add(len).is_some_and(|end| end <= map.len());
+        assert!(inside, "a range beyond the end of its file");
+        Some(map.as_ptr().wrapping_add(start))
+    }
+
+    /// Whether all pages of the range are in the page cache, and the last of them is
+    /// whole: reads fill them in order.
+    pub fn is_resident(&self, position: u64, len: u64) -> bool {
+        let first = position / PAGE_BYTES;
+        let pages = (position + len).div_ceil(PAGE_BYTES) - first;
+        let range = CachestatRange { offset: first * PAGE_BYTES, len: pages * PAGE_BYTES };
+        let mut found = Cachestat::default();
+        // SAFETY: both structs live through the call and have the layout that the kernel knows.
+        let asked =
+            unsafe { libc::syscall(SYS_CACHESTAT, self.fd(), &raw const range, &raw mut found, 0) };
+        let mut last = Vec::with_capacity(1);
+        (asked == 0 && found.cached >= pages) && self.read_now(position + len - 1, 1, &mut last)
+    }
+
+    /// Appends the range to `out` if that needs no disk; else appends nothing.
+    pub fn read_now(&self, position: u64, len: usize, out: &mut Vec<u8>) -> bool {
+        out.reserve(len);
+        let room = &mut out.spare_capacity_mut()[..len];
+        let part = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: len };
+        // SAFETY: `part` is the spare room of `out`, which nobody else uses meanwhile.
+        let read = unsafe {
+            libc::preadv2(self.fd(), &raw const part, 1, position as i64, libc::RWF_NOWAIT)
+        };
+        if read != len as isize {
+            return false;
+        }
+        // SAFETY: the kernel has just filled these `len` bytes of the spare room.
+        unsafe { out.set_len(out.len() + len) };
+        true
+    }
+}
