@@ -18,6 +18,7 @@ pub mod time;
 pub mod topic;
 pub mod transfer;
 pub mod unique_id;
+pub mod write_mode;
 
 pub use ack::AckLevel;
 pub use connection::ConnId;
@@ -25,3 +26,4 @@ pub use offset::{LogOffset, QueueOffset};
 pub use time::Now;
 pub use topic::TopicId;
 pub use unique_id::UniqueIds;
+pub use write_mode::WriteMode;

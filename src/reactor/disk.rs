@@ -1,12 +1,14 @@
 //! Operations of files: direct writes from an arena, direct reads into its pool, flushes.
 
 use super::arena::ArenaPool;
+use super::cached_file::CachedFile;
 use super::completion::{Completion, DiskError};
 use super::file::DirectFile;
 use super::op::{Op, Source, Write};
 use super::paged_file::PagedFile;
 use super::ring::{ArenaId, Ring};
 use crate::base::LogOffset;
+use crate::base::WriteMode;
 use crate::base::memory::SlotId;
 use io_uring::{opcode, squeue, types};
 use std::os::fd::RawFd;
@@ -38,6 +40,21 @@ pub struct DiskRead {
 impl Ring {
     /// Writes bytes of an arena's log to a file; `Wrote` follows.
     pub fn write(&mut self, file: &DirectFile, write: DiskWrite, token: u64) {
+        let counters = self.counters.of_writes(WriteMode::Direct);
+        (counters.calls, counters.bytes) = (counters.calls + 1, counters.bytes + write.len as u64);
+        let flags = if write.durable { libc::RWF_DSYNC } else { 0 };
+        self.write_parts(file, write, flags, None, token);
+    }
+
+    /// `checked`: the file whose write-out follows before the write counts as done.
+    pub(super) fn write_parts(
+        &mut self,
+        file: &DirectFile,
+        write: DiskWrite,
+        flags: i32,
+        checked: Option<&CachedFile>,
+        token: u64,
+    ) {
         let DiskWrite { at, len, mut file_offset, .. } = write;
         assert!(len > 0, "a write of nothing");
         let arena = &self.arenas[write.arena.0 as usize];
@@ -54,9 +71,9 @@ impl Ring {
             done: 0,
             failed: 0,
             _file: file.clone(),
+            checked: checked.map(|checked| (checked.clone(), file_offset, write.durable)),
         };
         let user_data = self.in_flight.insert(Op::Write(op));
-        let flags = if write.durable { libc::RWF_DSYNC } else { 0 };
         let fd = types::Fd(file.fd());
         let mut parts = 0;
         let mut left = len;
@@ -105,7 +122,12 @@ impl Ring {
         } else {
             Ok(())
         };
-        out.push(Completion::Wrote { token: write.token, result });
+        match write.checked {
+            Some((file, start, durable)) if result.is_ok() => {
+                self.check_write(&file, start, write.len, durable, write.token);
+            }
+            _ => out.push(Completion::Wrote { token: write.token, result }),
+        }
     }
 
     /// Reads from a file into a slot of a pool; `Read` follows. Nobody sees the slot's
@@ -189,6 +211,7 @@ impl Ring {
         let Op::Sync { token, .. } = self.in_flight.remove(user_data) else {
             unreachable!("a flush")
         };
+        self.counters.of_writes(WriteMode::Direct).punted += 1;
         out.push(Completion::Synced { token, result: DiskError::check(result, 0) });
     }
 }

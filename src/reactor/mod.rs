@@ -10,6 +10,7 @@
 
 mod arena;
 mod buffers;
+mod cached_file;
 mod completion;
 mod disk;
 mod doorbell;
@@ -17,6 +18,7 @@ pub mod echo;
 mod file;
 mod gather;
 mod lent;
+mod mapped_file;
 mod mapping;
 mod op;
 mod paged_file;
@@ -25,6 +27,7 @@ mod ring;
 mod rlimits;
 mod send_now;
 mod setup;
+mod sigbus;
 mod socket;
 mod stream;
 mod turn;
@@ -33,14 +36,17 @@ pub use arena::{
     Arena, ArenaError, ArenaIdentity, ArenaJournal, ArenaLog, ArenaName, ArenaPlace, ArenaPool,
     ArenaSizes, OldArena, Pages, Survivor, boot_id,
 };
+pub use cached_file::{CachedFile, CanUncache};
 pub use completion::{Completion, DiskError, End};
 pub use disk::{DiskRead, DiskWrite};
 pub use doorbell::Doorbell;
 pub use file::DirectFile;
 pub use gather::FilePart;
+pub use mapped_file::MappedFile;
 pub use paged_file::PagedFile;
-pub use ring::{ArenaId, Counters, Ring};
+pub use ring::{ArenaId, Counters, Ring, WriteCounters};
 pub use rlimits::{raise_locked_memory, raise_open_files};
 pub use setup::{Degradation, RingConfig, SetupError};
+pub use sigbus::{EXIT_SIGBUS, stop_at_sigbus};
 pub use socket::{Listener, Socket};
 pub use turn::Wait;

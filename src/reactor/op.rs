@@ -1,6 +1,7 @@
 //! Operations in flight: what each one keeps alive until the kernel has let go.
 
 use super::arena::memory::Memory;
+use super::cached_file::CachedFile;
 use super::file::DirectFile;
 use super::gather::Gather;
 use super::lent::Lent;
@@ -13,12 +14,35 @@ use std::rc::Rc;
 
 /// One operation, from its submission to its last completion.
 pub(super) enum Op {
-    Accept { listener: Rc<ListenerState>, token: u64 },
-    Receive { socket: Rc<SocketState>, token: u64 },
-    Send { socket: Rc<SocketState>, token: u64, gather: Lent<Gather> },
+    Accept {
+        listener: Rc<ListenerState>,
+        token: u64,
+    },
+    Receive {
+        socket: Rc<SocketState>,
+        token: u64,
+    },
+    Send {
+        socket: Rc<SocketState>,
+        token: u64,
+        gather: Lent<Gather>,
+    },
     Write(Write),
-    Read { token: u64, slot: SlotId, len: usize, pool: Rc<Memory>, _file: Source },
-    Sync { token: u64, _file: DirectFile },
+    Read {
+        token: u64,
+        slot: SlotId,
+        len: usize,
+        pool: Rc<Memory>,
+        _file: Source,
+    },
+    Sync {
+        token: u64,
+        _file: DirectFile,
+    },
+    /// A write-out or flush of a file in the page cache, which knows who waits for it.
+    Check {
+        file: CachedFile,
+    },
     Doorbell,
 }
 
@@ -39,6 +63,9 @@ pub(super) struct Write {
     /// The first failure, as a negative errno.
     pub failed: i32,
     pub _file: DirectFile,
+    /// Through the page cache: the write-out that follows, of which file, from where on,
+    /// and whether it has to be durable.
+    pub checked: Option<(CachedFile, u64, bool)>,
 }
 
 /// User data of submissions whose completion nobody waits for.

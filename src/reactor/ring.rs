@@ -13,10 +13,12 @@ use super::send_now::Pipes;
 use super::setup::{self, Degradation, RingConfig, SetupError};
 use super::socket::SocketState;
 use super::turn::Reaped;
+use crate::base::WriteMode;
 use crate::base::memory::{BufferId, Buffers};
 use crate::base::transfer::TransferCounters;
 use io_uring::types::CancelBuilder;
 use io_uring::{IoUring, opcode, squeue};
+use nix::sys::resource::{UsageWho, getrusage};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -81,6 +83,34 @@ pub struct Counters {
     pub zero_copy_copied: u64,
     /// Calls by strategy, and what kept one from being used.
     pub transfers: TransferCounters,
+    /// Writes of each mode, in the order of `WriteMode::ALL`.
+    pub writes: [WriteCounters; WriteMode::ALL.len()],
+    /// Writes that were to leave nothing in the page cache, and went as plain ones.
+    pub uncached_fallbacks: u64,
+    /// Page faults of the thread since it began, for whatever reason: those that found
+    /// the page in memory, and those that waited for a disk.
+    pub minor_faults: u64,
+    pub major_faults: u64,
+}
+
+/// What log writes of one mode have taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteCounters {
+    /// Writes that were asked for, and their bytes.
+    pub calls: u64,
+    pub bytes: u64,
+    /// Bytes that the CPU copied on their way, on this thread and in the kernel.
+    pub user_copied_bytes: u64,
+    pub kernel_copied_bytes: u64,
+    /// Completions of operations that the kernel always gives to a worker of its own:
+    /// FSYNC and SYNC_FILE_RANGE. (Buffered writes are added to that by some file systems.)
+    pub punted: u64,
+}
+
+impl Counters {
+    pub fn of_writes(&mut self, mode: WriteMode) -> &mut WriteCounters {
+        &mut self.writes[mode as usize]
+    }
 }
 
 impl Ring {
@@ -125,8 +155,13 @@ impl Ring {
         &self.degradations
     }
 
+    /// Asks the kernel for the calling thread's page faults, which is the ring's own.
     pub fn counters(&self) -> Counters {
-        self.counters
+        let usage = getrusage(UsageWho::RUSAGE_THREAD);
+        let (minor, major) = usage.map_or((0, 0), |usage| {
+            (usage.minor_page_faults() as u64, usage.major_page_faults() as u64)
+        });
+        Counters { minor_faults: minor, major_faults: major, ..self.counters }
     }
 
     /// For other threads, to wake this one.

@@ -65,7 +65,7 @@ pub enum SetupError {
 }
 
 /// Everything that data threads ask the kernel to do.
-const OPCODES: [(u8, &str); 11] = [
+const OPCODES: [(u8, &str); 12] = [
     (opcode::AcceptMulti::CODE, "ACCEPT"),
     (opcode::RecvMulti::CODE, "RECV"),
     (opcode::Send::CODE, "SEND"),
@@ -75,6 +75,7 @@ const OPCODES: [(u8, &str); 11] = [
     (opcode::ReadFixed::CODE, "READ_FIXED"),
     (opcode::Read::CODE, "READ"),
     (opcode::Fsync::CODE, "FSYNC"),
+    (opcode::SyncFileRange::CODE, "SYNC_FILE_RANGE"),
     (opcode::PollAdd::CODE, "POLL_ADD"),
     (opcode::AsyncCancel::CODE, "ASYNC_CANCEL"),
 ];

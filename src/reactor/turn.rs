@@ -178,6 +178,7 @@ impl Ring {
             Op::Write(_) => self.on_write(user_data, result, out),
             Op::Read { .. } => self.on_read(user_data, result, out),
             Op::Sync { .. } => self.on_sync(user_data, result, out),
+            Op::Check { .. } => self.on_check(user_data, result, out),
             Op::Doorbell => {
                 out.push(Completion::Rung);
                 if !more {

@@ -1,0 +1,203 @@
+//! Writes through the page cache, from an arena by the ring and by copying into a mapping,
+//! on a real file.
+
+mod reactor_common;
+
+use nix::fcntl::{FallocateFlags, fallocate};
+use reactor_common::*;
+use ringmq::base::WriteMode;
+use ringmq::reactor::{
+    CachedFile, CanUncache, Completion, DiskError, DiskWrite, MappedFile, Ring, RingConfig,
+};
+use std::fs::File;
+use std::path::Path;
+use tempfile::TempDir;
+
+const MIB: u64 = 1 << 20;
+
+fn directory() -> TempDir {
+    TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+fn open(path: &Path) -> File {
+    let mut options = File::options();
+    let file = options.read(true).write(true).create(true).truncate(false).open(path).unwrap();
+    fallocate(&file, FallocateFlags::empty(), 0, 4 << 20).unwrap();
+    file
+}
+
+fn cached(path: &Path, mode: WriteMode) -> CachedFile {
+    let file = open(path);
+    match mode {
+        WriteMode::Mmap => {
+            let mapping = MappedFile::map(&file, path).unwrap();
+            mapping.populate().unwrap();
+            CachedFile::mapped(file, mapping)
+        }
+        WriteMode::Buffered => CachedFile::buffered(file, None),
+        WriteMode::BufferedUncached => {
+            let can = CanUncache::probe(&open(&path.with_extension("probe"))).unwrap();
+            CachedFile::buffered(file, Some(can))
+        }
+        WriteMode::Direct => unreachable!("not through the page cache"),
+    }
+}
+
+fn ended(completion: Completion) -> Option<(u64, Result<(), DiskError>)> {
+    match completion {
+        Completion::Wrote { token, result } | Completion::Synced { token, result } => {
+            Some((token, result))
+        }
+        _ => None,
+    }
+}
+
+/// The ends of `count` writes and flushes, in the order of their tokens.
+fn await_ends(ring: &mut Ring, count: usize) -> Vec<(u64, Result<(), DiskError>)> {
+    let mut seen = Vec::new();
+    turn_until(ring, |_, out| {
+        seen.extend(out.into_iter().filter_map(ended));
+        seen.len() >= count
+    });
+    seen.sort_by_key(|(token, _)| *token);
+    seen
+}
+
+/// Every mode that goes through the page cache, with the arena registered and without.
+fn every_way(test: impl Fn(Ring, WriteMode)) {
+    for mode in WriteMode::ALL.into_iter().filter(|mode| mode.is_cached()) {
+        for register_arenas in [true, false] {
+            let config = RingConfig { register_arenas, ..RingConfig::default() };
+            test(Ring::new(config).unwrap(), mode);
+        }
+    }
+}
+
+#[test]
+fn bytes_written_across_the_wrap_read_back_in_order_and_are_counted() {
+    every_way(|mut ring, mode| {
+        let directory = directory();
+        let path = directory.path().join("segment");
+        let file = cached(&path, mode);
+        // The ring holds a MiB: this log range wraps in its middle.
+        let (mut arena, id) = add_arena(&mut ring, 7 * MIB / 2);
+        let bytes = pattern(MIB as usize, 3);
+        let at = append(&mut arena, &bytes);
+        for (token, durable) in [(1, false), (2, true)] {
+            let file_offset = token * MIB;
+            let write = DiskWrite { arena: id, at, len: bytes.len(), file_offset, durable };
+            ring.write_cached(&file, write, token);
+        }
+        ring.fdatasync_cached(&file, 3);
+        let ends = await_ends(&mut ring, 3);
+        assert!(ends.iter().all(|(_, result)| result.is_ok()), "{mode}: {ends:?}");
+        assert_eq!(arena.log.lowest_lent(), None);
+        let content = std::fs::read(&path).unwrap();
+        assert!(content[MIB as usize..2 * MIB as usize] == bytes, "{mode}");
+        assert!(content[2 * MIB as usize..3 * MIB as usize] == bytes, "{mode}");
+
+        let mut counters = ring.counters();
+        let writes = *counters.of_writes(mode);
+        assert_eq!((writes.calls, writes.bytes), (2, 2 * MIB));
+        let copied = (writes.user_copied_bytes, writes.kernel_copied_bytes);
+        let expected = if mode == WriteMode::Mmap { (2 * MIB, 0) } else { (0, 2 * MIB) };
+        assert_eq!(copied, expected, "{mode}");
+        assert!((1..=3).contains(&writes.punted), "{writes:?}");
+        assert!(counters.minor_faults > 0);
+    });
+}
+
+#[test]
+fn writes_that_come_while_one_is_written_out_share_the_next_write_out() {
+    let directory = directory();
+    let mut ring = Ring::new(RingConfig::default()).unwrap();
+    let (mut arena, id) = add_arena(&mut ring, 0);
+    let file = cached(&directory.path().join("segment"), WriteMode::Mmap);
+    for token in 0..64 {
+        let at = append(&mut arena, &pattern(4096, token));
+        let write = DiskWrite { arena: id, at, len: 4096, file_offset: at.0, durable: false };
+        ring.write_cached(&file, write, token);
+    }
+    let ends = await_ends(&mut ring, 64);
+    assert!(ends.iter().all(|(_, result)| result.is_ok()), "{ends:?}");
+    assert_eq!(ring.counters().of_writes(WriteMode::Mmap).punted, 2);
+}
+
+#[test]
+fn a_failed_copy_ends_its_write_without_a_write_out() {
+    let directory = directory();
+    let path = directory.path().join("segment");
+    drop(open(&path));
+    let mut ring = Ring::new(RingConfig::default()).unwrap();
+    let (mut arena, id) = add_arena(&mut ring, MIB - 4096);
+    let at = append(&mut arena, &pattern(8192, 3));
+    let file = CachedFile::buffered(File::open(&path).unwrap(), None);
+    let write = DiskWrite { arena: id, at, len: 8192, file_offset: 0, durable: false };
+    ring.write_cached(&file, write, 1);
+    let ends = await_ends(&mut ring, 1);
+    let Err(DiskError::Failed(error)) = &ends[0].1 else { panic!("{ends:?}") };
+    assert_eq!(error.raw_os_error(), Some(nix::libc::EBADF));
+    assert_eq!(ring.counters().of_writes(WriteMode::Buffered).punted, 0);
+}
+
+#[test]
+fn after_a_failed_flush_nothing_of_the_file_succeeds() {
+    let mut ring = Ring::new(RingConfig::default()).unwrap();
+    let file = CachedFile::buffered(File::open("/proc/self/maps").unwrap(), None);
+    for token in 1..=3 {
+        ring.fdatasync_cached(&file, token);
+    }
+    let ends = await_ends(&mut ring, 3);
+    assert!(ends.iter().all(|(_, result)| result.is_err()), "{ends:?}");
+    assert_eq!(ring.counters().of_writes(WriteMode::Buffered).punted, 1, "it is asked once");
+    ring.fdatasync_cached(&file, 4);
+    assert!(matches!(await_ends(&mut ring, 1)[..], [(4, Err(_))]));
+    assert_eq!(ring.counters().of_writes(WriteMode::Buffered).punted, 1);
+}
+
+#[test]
+fn what_cannot_leave_the_page_cache_is_written_plainly_and_counted() {
+    let directory = directory();
+    let path = directory.path().join("segment");
+    let mut ring = Ring::new(RingConfig::default()).unwrap();
+    let (mut arena, id) = add_arena(&mut ring, 0);
+    let at = append(&mut arena, &pattern(4096, 3));
+    let file = CachedFile::buffered(open(&path), Some(CanUncache(false)));
+    let write = DiskWrite { arena: id, at, len: 4096, file_offset: 0, durable: false };
+    ring.write_cached(&file, write, 1);
+    await_ends(&mut ring, 1).remove(0).1.unwrap();
+    assert_eq!(ring.counters().uncached_fallbacks, 1);
+    assert!(std::fs::read(&path).unwrap()[..4096] == pattern(4096, 3));
+}
+
+#[test]
+fn a_mapping_is_given_back_for_another_thread_only_when_nothing_uses_it() {
+    let directory = directory();
+    let mut ring = Ring::new(RingConfig::default()).unwrap();
+    let (mut arena, id) = add_arena(&mut ring, 0);
+    let at = append(&mut arena, &pattern(4096, 3));
+    let file = cached(&directory.path().join("segment"), WriteMode::Mmap);
+    let write = DiskWrite { arena: id, at, len: 4096, file_offset: 0, durable: false };
+    ring.write_cached(&file, write, 1);
+    assert!(!file.is_idle());
+    let file = file.into_mapping().unwrap_err();
+    await_ends(&mut ring, 1).remove(0).1.unwrap();
+    let lent = file.mapping().unwrap().clone();
+    let file = file.into_mapping().unwrap_err();
+    drop(lent);
+    assert!(file.is_idle());
+    let mapping = file.into_mapping().unwrap().expect("it was mapped");
+    std::thread::spawn(move || drop(mapping)).join().unwrap();
+}
+
+#[test]
+#[should_panic(expected = "lent 0+8192 outside 0..4096")]
+fn unsealed_bytes_cannot_be_copied() {
+    let directory = directory();
+    let mut ring = Ring::new(RingConfig::default()).unwrap();
+    let (mut arena, id) = add_arena(&mut ring, 0);
+    let at = append(&mut arena, &pattern(4096, 3));
+    let file = cached(&directory.path().join("segment"), WriteMode::Mmap);
+    let write = DiskWrite { arena: id, at, len: 8192, file_offset: 0, durable: false };
+    ring.write_cached(&file, write, 1);
+}
