@@ -21,8 +21,8 @@ pub use machine::Machine;
 pub use shown::ShardIdentity;
 pub use written::{FileRefused, SendArgs, Settings, TailArgs};
 
-use crate::base::AckLevel;
 use crate::base::transfer::TransferChoice;
+use crate::base::{AckLevel, WriteMode};
 use written::{Command, CommandLine, ServeArgs};
 
 /// What this process is to be.
@@ -51,6 +51,8 @@ pub struct Config {
     pub cores: Vec<usize>,
     pub arena_dir: Option<PathBuf>,
     pub ack: AckLevel,
+    /// The directory has a say in it too.
+    pub write: Choice<WriteMode>,
     pub flush_method: FlushChoice,
     pub transfer: Choice<TransferChoice>,
     pub retention: Retention,

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-use ringmq::base::AckLevel;
+use ringmq::base::{AckLevel, WriteMode};
 use ringmq::config::{
     self, Choice, Config, FlushChoice, Machine, NameServers, ParseError, PortPair, Role,
     ShardIdentity, TailFrom,
@@ -58,6 +58,7 @@ fn without_any_flag_everything_has_its_default() {
     assert_eq!(config.wanted.segment_bytes, None);
     assert_eq!(config.cores, [0, 2]);
     assert_eq!((config.ack, config.flush_method), (AckLevel::Appended, FlushChoice::Auto));
+    assert_eq!(config.write, Choice::Default(WriteMode::Direct));
     assert_eq!(config.retention.hours, Choice::Default(72));
     assert_eq!(config.retention.expire_at, Choice::Default(75));
     assert_eq!((config.retention.force_at, config.retention.refuse_at), (85, 90));
@@ -70,7 +71,8 @@ fn every_flag_reaches_the_configuration() {
     let config = serve(
         "--data-dir /d --listen 0.0.0.0 --advertise 10.1.2.3 --port 20000 --namesrv-port 9000 \
          --cluster c --broker-name b --shards 3 --cores 3,0-1 --arena 32MiB --arena-dir /dev/shm \
-         --segment-size 64MiB --ack flushed --flush-method dsync --retention-hours 5 \
+         --segment-size 64MiB --ack flushed --write buffered-uncached --flush-method dsync \
+         --retention-hours 5 \
          --disk-expire-at 50 --disk-force-at 60 --disk-refuse-at 70 --accept-loss --spin-us 0",
     );
     assert_eq!(config.data_dir, Path::new("/d"));
@@ -83,6 +85,7 @@ fn every_flag_reaches_the_configuration() {
     assert_eq!(config.wanted.segment_bytes, Some(64 * MIB));
     assert_eq!(config.arena_dir.as_deref(), Some(Path::new("/dev/shm")));
     assert_eq!((config.ack, config.flush_method), (AckLevel::Flushed, FlushChoice::Dsync));
+    assert_eq!(config.write, Choice::Given(WriteMode::BufferedUncached));
     assert_eq!(config.retention.hours, Choice::Given(5));
     assert_eq!(config.retention.age_ms, 5 * 3_600_000);
     assert_eq!(config.retention.expire_at, Choice::Given(50));
@@ -101,12 +104,14 @@ fn every_flag_reaches_the_configuration() {
 fn the_file_has_the_same_names_and_flags_win() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("ringmq.toml");
-    let text = "port = 30000\nack = \"written\"\naccept-loss = true\narena = \"16MiB\"\nshards=1\n";
+    let text = "port = 30000\nack = \"written\"\naccept-loss = true\narena = \"16MiB\"\nshards=1\n\
+                write = \"mmap\"\n";
     std::fs::write(&path, text).unwrap();
     let config = serve(&format!("--config {} --port 40000", path.display()));
     assert_eq!(config.port, 40_000);
     assert_eq!(config.ack, AckLevel::Written);
     assert!(config.accept_loss);
+    assert_eq!(config.write, Choice::Given(WriteMode::Mmap));
     assert!(!serve(&format!("--config {} --accept-loss=false", path.display())).accept_loss);
 
     std::fs::write(&path, "shards = 0").unwrap();
@@ -138,6 +143,7 @@ fn a_wrong_value_is_told_with_flag_value_rule_and_remedy() {
         ("--segment-size 8MiB", "--segment-size 8MiB: "),
         ("--segment-size 48MiB", "--segment-size 48MiB: "),
         ("--ack durable", "--ack durable: "),
+        ("--write sync", "--write sync: it is one of direct, mmap, buffered, buffered-uncached"),
         ("--flush-method sync", "--flush-method sync: "),
         ("--retention-hours 0", "--retention-hours 0: "),
         ("--retention-hours nan", "--retention-hours nan: it takes hours from 0.001 to 876000"),
@@ -250,6 +256,7 @@ fn options_show_this_start_and_keep_what_was_set_unless_a_flag_says_otherwise() 
         port: 10921,
         name_servers: "127.0.0.1:9876".to_owned(),
         segment_bytes: 256 * MIB,
+        write: WriteMode::Mmap,
     };
     let kept = [
         ("fileReservedTime", "5"),
@@ -269,6 +276,7 @@ fn options_show_this_start_and_keep_what_was_set_unless_a_flag_says_otherwise() 
         "brokerId=0",
         "listenPort=10921",
         "flushDiskType=SYNC_FLUSH",
+        "ringmqWriteMode=mmap",
         "fileReservedTime=5",
         "maxMessageSize=4194304",
     ] {

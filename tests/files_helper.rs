@@ -137,7 +137,7 @@ fn a_segment_is_made_recycled_and_removed() {
     let start = LogOffset(0);
     let done = shard.ask(Job::PrepareSegment { start });
     let Done::SegmentReady { segment: Ok(first), .. } = done else { panic!("{done:?}") };
-    assert_eq!(first.file().metadata().unwrap().len(), SIZE);
+    assert_eq!(first.file().file().metadata().unwrap().len(), SIZE);
     assert!(directory.segments(1).open_writable(start, Duration::ZERO).is_err(), "it is locked");
     drop(first);
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::Duration;
 
 use ringmq::base::LogOffset;
-use ringmq::engine::files::{IndexFiles, Pace, SegmentFiles};
+use ringmq::engine::files::{Access, IndexFiles, Pace, SegmentFiles};
 use tempfile::TempDir;
 
 const SIZE: u64 = 2 * 1024 * 1024 + 4096;
@@ -15,7 +15,7 @@ const PATIENT: Duration = Duration::from_secs(20);
 
 fn log(direct: bool) -> (TempDir, SegmentFiles) {
     let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let files = SegmentFiles::new(root.path().to_owned(), SIZE, direct);
+    let files = SegmentFiles::new(root.path().to_owned(), SIZE, Access::usual(direct));
     (root, files)
 }
 

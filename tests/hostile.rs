@@ -29,3 +29,5 @@ mod sends;
 mod start;
 #[path = "hostile/stop.rs"]
 mod stop;
+#[path = "hostile/write_modes.rs"]
+mod write_modes;

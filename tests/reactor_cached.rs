@@ -7,10 +7,12 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use reactor_common::*;
 use ringmq::base::WriteMode;
 use ringmq::reactor::{
-    CachedFile, CanUncache, Completion, DiskError, DiskWrite, MappedFile, Ring, RingConfig,
+    CachedFile, CanUncache, Completion, DiskError, DiskWrite, EXIT_SIGBUS, MappedFile, Ring,
+    RingConfig, stop_at_sigbus,
 };
 use std::fs::File;
 use std::path::Path;
+use std::process::Command;
 use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
@@ -200,4 +202,39 @@ fn unsealed_bytes_cannot_be_copied() {
     let file = cached(&directory.path().join("segment"), WriteMode::Mmap);
     let write = DiskWrite { arena: id, at, len: 8192, file_offset: 0, durable: false };
     ring.write_cached(&file, write, 1);
+}
+
+/// Run by the test below as a process of its own, which does not survive it.
+#[test]
+#[ignore = "ends its process"]
+fn child_that_copies_into_a_file_that_is_cut_short() {
+    let Ok(path) = std::env::var("RINGMQ_TEST_CUT_FILE") else { return };
+    stop_at_sigbus().unwrap();
+    let mut ring = Ring::new(RingConfig::default()).unwrap();
+    let (mut arena, id) = add_arena(&mut ring, 0);
+    let at = append(&mut arena, &pattern(4096, 3));
+    let file = cached(Path::new(&path), WriteMode::Mmap);
+    File::options().write(true).open(&path).unwrap().set_len(8192).unwrap();
+    for file_offset in [4096, 8192] {
+        let write = DiskWrite { arena: id, at, len: 4096, file_offset, durable: false };
+        ring.write_cached(&file, write, 1);
+        eprintln!("copied to {file_offset}");
+    }
+}
+
+#[test]
+fn a_copy_into_a_file_that_was_cut_short_names_it_and_ends_the_process() {
+    let directory = directory();
+    let path = directory.path().join("segment");
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_that_copies_into_a_file_that_is_cut_short"])
+        .args(["--ignored", "--nocapture"])
+        .env("RINGMQ_TEST_CUT_FILE", &path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(child.stderr).unwrap();
+    assert_eq!(child.status.code(), Some(EXIT_SIGBUS), "{said}");
+    assert!(said.starts_with("copied to 4096\n"), "{said}");
+    assert!(said.contains(&format!("ringmq: {} is mapped", path.display())), "{said}");
+    assert!(!said.contains("copied to 8192"), "{said}");
 }

@@ -11,13 +11,12 @@ use super::{
     Choice, Config, ConfigError, EchoConfig, FlushChoice, NameServerConfig, NameServers, PortPair,
     Retention, SendConfig, ShardPlan, TailConfig, TailFrom, Wanted, quantity,
 };
-use crate::base::AckLevel;
 use crate::base::limits::{
     ARENA_BYTES_DEFAULT, ARENA_BYTES_MAX, ARENA_BYTES_MIN, ARENA_MEMORY_DIVISOR, ARENA_UNIT_BYTES,
     SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX,
 };
-use crate::base::names;
 use crate::base::transfer::TransferChoice;
+use crate::base::{AckLevel, WriteMode, names};
 
 const DATA_DIR: &str = "./ringmq-data";
 const PORT: u16 = 10911;
@@ -230,6 +229,7 @@ impl Config {
             arena_dir: field("arena-dir", settings.arena_dir).path()?,
             ack: field("ack", settings.ack)
                 .one_of(AckLevel::default(), AckLevel::ALL.map(|level| (level.name(), level)))?,
+            write: write_mode(field("write", settings.write))?,
             flush_method: field("flush-method", settings.flush_method).one_of(
                 FlushChoice::Auto,
                 [
@@ -456,6 +456,12 @@ fn arena(field: Field) -> Checked<Choice<u64>> {
         Some(bytes) if bytes.is_multiple_of(ARENA_UNIT_BYTES) => Ok(Choice::Given(bytes)),
         Some(_) => field.refuse("it must be a multiple of 2MiB", "round it up or down"),
     }
+}
+
+fn write_mode(field: Field) -> Checked<Choice<WriteMode>> {
+    let modes = WriteMode::ALL.map(|mode| (mode.name(), mode));
+    let mode = field.one_of(WriteMode::default(), modes)?;
+    Ok(if field.written.is_some() { Choice::Given(mode) } else { Choice::Default(mode) })
 }
 
 fn spin(field: Field) -> Checked<Duration> {

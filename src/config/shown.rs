@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use tracing::warn;
 
 use super::{BrokerOptions, Config};
-use crate::base::AckLevel;
+use crate::base::{AckLevel, WriteMode};
 
 /// What a shard is called and where it listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct ShardIdentity {
     /// `HOST:PORT;…`
     pub name_servers: String,
     pub segment_bytes: u64,
+    /// How the log is written.
+    pub write: WriteMode,
 }
 
 impl Config {
@@ -42,6 +44,7 @@ impl Config {
             ("flushDiskType", flush.to_owned()),
             ("storePathRootDir", self.data_dir.display().to_string()),
             ("mappedFileSizeCommitLog", shard.segment_bytes.to_string()),
+            ("ringmqWriteMode", shard.write.to_string()),
         ];
         let fixed = fixed.map(|(name, value)| (name.to_owned(), value)).to_vec();
         let mut options = BrokerOptions::with_fixed(fixed);

@@ -160,6 +160,10 @@ settings! {
     /// When a message counts as stored: appended, written or flushed [default: appended]
     #[arg(long, value_name = "LEVEL")]
     ack,
+    /// How the log is written: direct, mmap, buffered or buffered-uncached; may change from
+    /// start to start [default: direct]
+    #[arg(long, value_name = "MODE")]
+    write,
     /// How flushed writes are made durable: auto, dsync or fdatasync [default: auto]
     #[arg(long, value_name = "METHOD")]
     flush_method,

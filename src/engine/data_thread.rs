@@ -90,7 +90,8 @@ impl<O: Outbox> DataThread<O> {
         }
     }
 
-    /// Serves until all shards have ended. An error is one of the ring, and final.
+    /// Serves until all shards have ended. An error is one of the ring or of the files that
+    /// are written, and final.
     pub fn run(mut self) -> io::Result<()> {
         for (at, seat) in self.seats.iter().enumerate() {
             for (key, listener) in seat.listeners.iter().enumerate() {
@@ -99,6 +100,9 @@ impl<O: Outbox> DataThread<O> {
         }
         while self.seats.iter().any(|seat| !seat.ended) {
             self.turn()?;
+            if let Some(why) = self.seats.iter().find_map(|seat| seat.broken.as_ref()) {
+                return Err(io::Error::other(why.clone()));
+            }
         }
         Ok(())
     }

@@ -15,11 +15,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::files::{
-    DataDirectory, DiskSpace, FileError, IndexFiles, Pace, SegmentFile, SegmentFiles, small,
+    DataDirectory, DiskSpace, FileError, FileId, IndexFiles, Pace, SegmentFile, SegmentFiles, small,
 };
+use super::writable::WritableSegment;
 use crate::base::LogOffset;
 use crate::base::limits::HELPER_JOBS_OF_SHARD_MAX;
-use crate::reactor::{ArenaName, PagedFile};
+use crate::reactor::{ArenaName, MappedFile, PagedFile};
 
 /// How long a recycled segment may still be held by whoever wrote to it last.
 const RECYCLE_PATIENCE: Duration = Duration::from_secs(5);
@@ -51,6 +52,10 @@ pub enum Job<I> {
     UnlinkSegment {
         start: LogOffset,
     },
+    /// Unmap a segment that is written no more.
+    Unmap(MappedFile),
+    /// Look whether the names of segments that are written still lead to their files.
+    CheckSegments(Vec<(LogOffset, FileId)>),
     /// Open an old segment for cold reads.
     OpenSegment {
         start: LogOffset,
@@ -72,10 +77,14 @@ pub enum Job<I> {
 pub enum Done<D> {
     SegmentReady {
         start: LogOffset,
-        segment: Result<SegmentFile, FileError>,
+        segment: Result<WritableSegment, FileError>,
     },
     SegmentUnlinked {
         start: LogOffset,
+        result: Result<(), FileError>,
+    },
+    Unmapped,
+    SegmentsChecked {
         result: Result<(), FileError>,
     },
     SegmentOpened {
@@ -242,7 +251,10 @@ impl<I: IndexWork> Job<I> {
         match self {
             Self::PrepareSegment { .. }
             | Self::RecycleSegment { .. }
-            | Self::UnlinkSegment { .. } => true,
+            | Self::UnlinkSegment { .. }
+            | Self::Unmap(_)
+            // Behind a renaming that was asked for before.
+            | Self::CheckSegments(_) => true,
             Self::Index(work) => work.is_slow(),
             _ => false,
         }
@@ -254,7 +266,7 @@ impl<I: IndexWork> Sender<I> {
         let files = &self.segments;
         match job {
             Job::PrepareSegment { start } => {
-                let made = files.prepare_missing(start, &|| {
+                let pace = || {
                     if stopping.load(Ordering::Relaxed) {
                         Pace::GiveUp
                     } else if start.0 < self.hurried_below.load(Ordering::Relaxed) {
@@ -262,9 +274,9 @@ impl<I: IndexWork> Sender<I> {
                     } else {
                         Pace::Fill
                     }
-                });
-                let segment = made.and_then(|()| files.open_writable(start, Duration::ZERO));
-                Done::SegmentReady { start, segment }
+                };
+                let made = files.prepare_missing(start, &pace, Duration::ZERO);
+                Done::SegmentReady { start, segment: made.and_then(WritableSegment::of) }
             }
             Job::RecycleSegment { from, to } => {
                 let renamed = files.recycle(from, to);
@@ -273,8 +285,17 @@ impl<I: IndexWork> Sender<I> {
                     // error that counts is the first; a new segment is asked for next.
                     let _ = files.unlink(from);
                 }
-                let segment = renamed.and_then(|()| files.open_writable(to, RECYCLE_PATIENCE));
-                Done::SegmentReady { start: to, segment }
+                let file = renamed.and_then(|()| files.open_writable(to, RECYCLE_PATIENCE));
+                Done::SegmentReady { start: to, segment: file.and_then(WritableSegment::of) }
+            }
+            Job::Unmap(mapping) => {
+                drop(mapping);
+                Done::Unmapped
+            }
+            Job::CheckSegments(segments) => {
+                let mut checks =
+                    segments.iter().map(|(start, id)| files.check_still_there(*start, *id));
+                Done::SegmentsChecked { result: checks.find(Result::is_err).unwrap_or(Ok(())) }
             }
             Job::UnlinkSegment { start } => {
                 Done::SegmentUnlinked { start, result: files.unlink(start) }

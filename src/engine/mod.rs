@@ -9,9 +9,11 @@ mod log_source;
 mod mail;
 mod readable;
 mod seat;
+mod writable;
 
 pub use data_thread::{DataThread, Timing};
 pub use index_work::IndexTask;
 pub use log_source::LogSource;
 pub use mail::{Courier, Letter, Mail, Outbox, mailbox};
 pub use seat::Seat;
+pub use writable::WritableSegment;

@@ -6,17 +6,18 @@ use std::io;
 
 use slab::Slab;
 
-use super::files::{FileError, SegmentFile};
+use super::files::FileError;
 use super::helper::{Done as HelperDone, HelperClient, Job, OpenedSegment};
 use super::index_work::IndexTask;
 use super::readable::{PendingRead, Readable};
+use super::writable::{Writable, WritableSegment};
 use crate::base::ConnId;
 use crate::base::LogOffset;
 use crate::base::transfer::Through;
 use crate::log::retention::DiskUse;
 use crate::log::{Extents, Geometry, LogIntent};
 use crate::reactor::{
-    Arena, ArenaId, ArenaName, DirectFile, DiskRead, DiskWrite, Listener, Ring, Socket,
+    Arena, ArenaId, ArenaName, CachedFile, DiskRead, DiskWrite, Listener, Ring, Socket,
 };
 use crate::shard::Shard;
 use crate::store;
@@ -45,6 +46,8 @@ pub struct Seat {
     mark_without_arena: Vec<u8>,
     /// What was done without the ring and without the helper.
     at_once: Vec<store::Done>,
+    /// Why the log cannot be written any more: its files are not what was opened.
+    pub broken: Option<String>,
     pub stopping: bool,
     pub ended: bool,
 }
@@ -69,12 +72,9 @@ pub enum Operation {
 #[derive(Default)]
 struct SeatFiles {
     /// Held with a lock; the log writes to these.
-    writable: HashMap<LogOffset, Open>,
-}
-
-struct Open {
-    file: DirectFile,
-    extents: Extents,
+    writable: HashMap<LogOffset, Writable>,
+    /// Mapped, and written no more: to be unmapped by the helper.
+    mapped: Vec<(LogOffset, CachedFile)>,
 }
 
 impl Seat {
@@ -84,7 +84,7 @@ impl Seat {
         arena: Arena,
         arena_id: ArenaId,
         listeners: Vec<Listener>,
-        writable: Vec<SegmentFile>,
+        writable: Vec<WritableSegment>,
         helper: HelperClient<IndexTask>,
     ) -> Self {
         let mut files = SeatFiles::default();
@@ -110,6 +110,7 @@ impl Seat {
             arena_name: None,
             mark_without_arena: Vec::new(),
             at_once: Vec::new(),
+            broken: None,
             stopping: false,
             ended: false,
         }
@@ -151,14 +152,14 @@ impl Seat {
                     file_offset: geometry.position(at),
                     durable,
                 };
-                ring.write(&open.file, write, token(key));
+                open.write(ring, write, token(key));
             }
             store::Intent::Log(LogIntent::Sync { op, segment }) => {
                 let Some(open) = self.files.writable.get(&segment) else {
                     unreachable!("the log flushes segments that it wrote to")
                 };
                 let key = self.operations.insert(Operation::Sync { op });
-                ring.fdatasync(&open.file, token(key));
+                open.flush(ring, token(key));
             }
             store::Intent::Log(LogIntent::PrepareSegment { base })
                 if self.files.writable.contains_key(&base) =>
@@ -192,6 +193,9 @@ impl Seat {
                 if let Some(name) = self.arena_name.clone() {
                     self.submit(Job::CheckArena { name });
                 }
+                let written = self.files.writable.iter();
+                let written = written.map(|(start, open)| (*start, open.id)).collect();
+                self.submit(Job::CheckSegments(written));
             }
             store::Intent::DisownArena => {
                 let mark = std::mem::take(&mut self.mark_without_arena);
@@ -227,13 +231,17 @@ impl Seat {
     /// An expired segment serves again if nobody reads it and no socket may hold pages of
     /// it, else its name goes.
     fn drop_segment(&mut self, base: LogOffset, recycle: bool) {
-        self.files.writable.remove(&base);
+        self.files.close(|other| other == base);
+        // Before anything asks for the segment's lock, which lasts as long as its mapping.
+        self.unmap_idle();
         let receivers = self.readable.expire(base);
         let has_unsent = |key: usize| {
             let wired = self.sockets.get(key);
             wired.and_then(|wired| wired.socket.as_ref()).is_some_and(Socket::has_unsent)
         };
-        if recycle && receivers.is_some_and(|receivers| receivers.have_all(has_unsent)) {
+        let is_sent = receivers.is_some_and(|receivers| receivers.have_all(has_unsent));
+        let is_mapped = self.files.mapped.iter().any(|(other, _)| *other == base);
+        if recycle && is_sent && !is_mapped {
             self.retired.push_back(base);
         } else {
             self.submit(Job::UnlinkSegment { start: base });
@@ -297,6 +305,12 @@ impl Seat {
                     }
                 }
                 HelperDone::FileClosed => {}
+                HelperDone::Unmapped => {}
+                HelperDone::SegmentsChecked { result } => {
+                    if let Err(error) = result {
+                        self.broken.get_or_insert(error.to_string());
+                    }
+                }
                 HelperDone::Index(index) => done.extend(index),
                 HelperDone::RunMarkWritten { result } => self.on_disowned(result),
                 HelperDone::ArenaChecked { result } => done.extend(self.on_arena_checked(result)),
@@ -313,7 +327,18 @@ impl Seat {
                 },
             }
         }
+        self.unmap_idle();
         self.submit_waiting();
+    }
+
+    /// Has the helper unmap what no operation uses any more.
+    fn unmap_idle(&mut self) {
+        for (_, file) in self.files.mapped.extract_if(.., |(_, file)| file.is_idle()) {
+            match file.into_mapping() {
+                Ok(Some(mapping)) => self.jobs.push_back(Job::Unmap(mapping)),
+                Ok(None) | Err(_) => unreachable!("it is mapped and idle"),
+            }
+        }
     }
 
     fn on_arena_checked(&mut self, result: io::Result<bool>) -> Option<store::Done> {
@@ -350,7 +375,7 @@ impl Seat {
 
     /// The log has another segment to write to, and is done with some: flushed for good,
     /// they need neither descriptor nor lock. Cold reads open theirs.
-    fn add_segment(&mut self, segment: SegmentFile) -> Extents {
+    fn add_segment(&mut self, segment: WritableSegment) -> Extents {
         let store = &self.shard.store;
         self.files.close_below(store.watermarks().flushed(), store.geometry());
         self.files.add_writable(segment)
@@ -384,16 +409,22 @@ impl Seat {
 }
 
 impl SeatFiles {
-    fn add_writable(&mut self, segment: SegmentFile) -> Extents {
-        let (start, filled) = (segment.start(), segment.is_filled());
-        let extents = if filled { Extents::Written } else { Extents::Reserved };
-        self.writable.insert(start, Open { file: segment.into_file().into(), extents });
+    fn add_writable(&mut self, segment: WritableSegment) -> Extents {
+        let (start, writable) = (segment.start(), segment.into_writable());
+        let extents = writable.extents;
+        self.writable.insert(start, writable);
         extents
     }
 
     /// Segments that end at or below `flushed` are never written or flushed again. What
     /// is still under way in one holds its file.
     fn close_below(&mut self, flushed: LogOffset, geometry: Geometry) {
-        self.writable.retain(|base, _| geometry.end(*base) > flushed);
+        self.close(|base| geometry.end(base) <= flushed);
+    }
+
+    fn close(&mut self, closes: impl Fn(LogOffset) -> bool) {
+        let closed = self.writable.extract_if(|base, _| closes(*base));
+        let mapped = |(base, writable): (_, Writable)| Some((base, writable.into_mapped()?));
+        self.mapped.extend(closed.filter_map(mapped));
     }
 }

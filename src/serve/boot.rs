@@ -18,7 +18,7 @@ use crate::engine::files::{
     DataDirectory, FileError, IndexFiles, SegmentFile, SegmentFiles, directory, small,
 };
 use crate::engine::helper::Helper;
-use crate::engine::{Courier, IndexTask, LogSource, Seat};
+use crate::engine::{Courier, IndexTask, LogSource, Seat, WritableSegment};
 use crate::log::recovery::ArenaFound;
 use crate::log::retention::{DiskUse, RetentionConfig};
 use crate::log::run_mark::{BootId, RunMark};
@@ -257,7 +257,7 @@ fn open_writable(
     segments: &SegmentFiles,
     geometry: Geometry,
     end: LogOffset,
-) -> Result<Vec<SegmentFile>, String> {
+) -> Result<Vec<WritableSegment>, String> {
     let mut base = geometry.base(end);
     let mut open = vec![segments.open_or_prepare(base).map_err(text)?];
     base = geometry.end(base);
@@ -266,7 +266,7 @@ fn open_writable(
         open.push(segments.open_writable(base, directory::PATIENCE).map_err(text)?);
         base = geometry.end(base);
     }
-    Ok(open)
+    open.into_iter().map(WritableSegment::of).collect::<Result<_, _>>().map_err(text)
 }
 
 /// Positions in the arena's journal whose topic and group are still the same.

@@ -6,6 +6,7 @@ mod echo;
 mod node;
 mod ports;
 mod run;
+mod writes;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
@@ -31,7 +32,9 @@ use crate::engine::{Courier, DataThread, IndexTask, Outbox, Timing, mailbox};
 use crate::log::retention::{DiskUse, RetentionConfig};
 use crate::log::run_mark::{BootId, RunMark};
 use crate::log::{ChainEnd, FlushMethod};
-use crate::reactor::{ArenaPlace, Ring, RingConfig, raise_locked_memory, raise_open_files};
+use crate::reactor::{
+    ArenaPlace, Ring, RingConfig, raise_locked_memory, raise_open_files, stop_at_sigbus,
+};
 use arena::remove_arena;
 use boot::{Keeper, ShardPlan, boot};
 pub use echo::echo;
@@ -80,13 +83,17 @@ fn start(
     notices: UnboundedSender<Notice>,
 ) -> Result<Serving, String> {
     let start_ms = unix_ms();
+    if let Err(error) = stop_at_sigbus() {
+        warn!(%error, "a mapped file that is cut short will end this process without a word");
+    }
     if let Err(error) = raise_open_files() {
         warn!(%error, "the limit of open files stays where it is");
     }
     // Without more locked memory the arena is not registered, which is said then.
     let _ = raise_locked_memory();
-    let directory = DataDirectory::open(&config.data_dir, &config.wanted, directory::PATIENCE)
+    let mut directory = DataDirectory::open(&config.data_dir, &config.wanted, directory::PATIENCE)
         .map_err(|error| error.to_string())?;
+    writes::settle(config.write, &mut directory)?;
     let directory = Arc::new(directory);
     let identity = directory.identity().clone();
     let plan = config.plan(identity.shards).map_err(|error| error.to_string())?;
@@ -137,6 +144,7 @@ fn start(
             port: ports.main,
             name_servers: name_servers.to_owned(),
             segment_bytes: identity.segment_bytes,
+            write: directory.access().mode,
         };
         let options = config.broker_options(&shown, &metadata.options);
         described.push((brokers[shard].clone(), address, thread, seat));
@@ -283,10 +291,16 @@ impl ThreadStart {
         let tables = seats.iter().map(|seat| seat.shard.broker.topic_table()).collect();
         ready((courier, tables));
         drop((self.helper, self.directory));
-        let outbox = NoticeBox(self.notices);
-        DataThread::new(ring, seats, mail, outbox, self.timing)
-            .run()
-            .map_err(|error| format!("the ring of core {} has failed: {error}", self.core))
+        let shards: Vec<u16> = seats.iter().map(|seat| seat.index).collect();
+        let outbox = NoticeBox(self.notices.clone());
+        let served = DataThread::new(ring, seats, mail, outbox, self.timing).run();
+        served.map_err(|error| {
+            let why = format!("the data thread of core {} has ended: {error}", self.core);
+            for shard in shards {
+                let _ = self.notices.send(Notice::Ended { shard, result: Err(why.clone()) });
+            }
+            why
+        })
     }
 }
 
@@ -395,6 +409,8 @@ fn flush_method(config: &Config, directory: &DataDirectory) -> Result<FlushMetho
     Ok(match config.flush_method {
         FlushChoice::Dsync => FlushMethod::Dsync,
         FlushChoice::Fdatasync => FlushMethod::Fdatasync,
+        // One flush of a file serves all that wait for it, however it was asked for.
+        FlushChoice::Auto if directory.access().mode.is_cached() => FlushMethod::Dsync,
         FlushChoice::Auto => {
             let probe = directory.probe_flush().map_err(|error| error.to_string())?;
             let dsync = probe.is_dsync_faster();

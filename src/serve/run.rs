@@ -96,10 +96,9 @@ async fn control(
         tokio::select! {
             notice = notices.recv() => match notice {
                 Some(Notice::Ended { shard, result }) => {
+                    // Nobody has asked it to end: the others do not go on without it.
                     note_end(&mut ended, shard, result);
-                    if ended.len() == serving.shards.len() {
-                        break;
-                    }
+                    break;
                 }
                 Some(notice) => tell(&mut node, &kept_values, notice),
                 None => break,

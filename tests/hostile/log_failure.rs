@@ -22,6 +22,10 @@ fn permission(name_server: &mut Peer) -> i32 {
 
 #[test]
 fn a_shard_whose_log_fails_keeps_serving_reads_and_sends_its_clients_elsewhere() {
+    if std::env::var("RINGMQ_TEST_WRITE").is_ok_and(|mode| mode == "mmap") {
+        // A bound on the size of files does not hold for what is copied into a mapping.
+        return;
+    }
     let place = Place::new();
     let mut node = place.spawn_boundable(&["--ack", "written"]).ready();
     let mut peer = Peer::connect(&node.address);

@@ -39,6 +39,11 @@ impl Place {
         self.run(serve(&self.data()).args(flags))
     }
 
+    /// A node that writes its log in this mode.
+    pub fn spawn_writing(&self, mode: &str, flags: &[&str]) -> Node<'_> {
+        self.run(serve_as_usual(&self.data()).args(["--write", mode]).args(flags))
+    }
+
     /// A node whose files can be bounded while it runs: it is told of a write beyond the
     /// bound by an error, and not by a signal that ends it.
     pub fn spawn_boundable(&self, flags: &[&str]) -> Node<'_> {
@@ -113,8 +118,17 @@ pub fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
-/// A small node on free ports.
+/// A small node on free ports. Environment: RINGMQ_TEST_WRITE, the mode in which those write
+/// to which a test gives none.
 pub fn serve(data: &Path) -> Command {
+    let mut command = serve_as_usual(data);
+    if let Ok(mode) = std::env::var("RINGMQ_TEST_WRITE") {
+        command.args(["--write", &mode]);
+    }
+    command
+}
+
+fn serve_as_usual(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
     command.args(["serve", "--arena", "16MiB", "--segment-size", "16MiB"]);
     command.args(["--port", "0", "--namesrv-port", "0", "--shards", "1"]);

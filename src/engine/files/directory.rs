@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::access::Access;
 use super::disk::{self, DiskSpace, FlushProbe};
 use super::error::{DirectoryError, FileError, Tried};
 use super::identity::{Identity, Wanted};
@@ -25,7 +26,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub struct DataDirectory {
     path: PathBuf,
     identity: Identity,
-    direct: bool,
+    access: Access,
+    no_direct: Option<&'static str>,
     /// Holds the lock: never read, closed last.
     _lock: File,
 }
@@ -46,8 +48,22 @@ impl DataDirectory {
             None => make(path, wanted)?,
         };
         identity.check(path, wanted)?;
-        let direct = disk::has_direct_writes(path)?;
-        Ok(Self { path: path.to_owned(), identity, direct, _lock: lock })
+        let (access, no_direct) = Access::probe(path)?;
+        Ok(Self { path: path.to_owned(), identity, access, no_direct, _lock: lock })
+    }
+
+    /// How the log's files are written and read from now on.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    pub fn set_access(&mut self, access: Access) {
+        self.access = access;
+    }
+
+    /// Why direct writes are not to be had here, if so.
+    pub fn no_direct(&self) -> Option<&'static str> {
+        self.no_direct
     }
 
     pub fn path(&self) -> &Path {
@@ -64,7 +80,7 @@ impl DataDirectory {
 
     pub fn segments(&self, shard: u16) -> SegmentFiles {
         let folder = shard_folder(&self.path, shard).join("log");
-        SegmentFiles::new(folder, self.identity.segment_bytes, self.direct)
+        SegmentFiles::new(folder, self.identity.segment_bytes, self.access)
     }
 
     pub fn index_runs(&self, shard: u16) -> IndexFiles {
@@ -91,7 +107,7 @@ impl DataDirectory {
 
     /// Times both ways of making a write durable, here.
     pub fn probe_flush(&self) -> Result<FlushProbe, FileError> {
-        disk::probe_flush(&self.path, self.direct)
+        disk::probe_flush(&self.path, self.access.direct)
     }
 }
 

@@ -5,9 +5,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::sys::statfs::{BTRFS_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
-use tracing::warn;
 
 use super::error::{FileError, Tried};
 use super::segments::Aligned;
@@ -65,26 +63,8 @@ pub fn boot_id() -> Result<[u8; 16], FileError> {
         .tried("understand", path)
 }
 
-/// Whether `O_DIRECT` writes in place are to be had in `directory`; says once what
-/// their absence costs.
-pub fn has_direct_writes(directory: &Path) -> Result<bool, FileError> {
-    let kind = statfs(directory).tried("ask for the file system of", directory)?;
-    let reason = if kind.filesystem_type() == BTRFS_SUPER_MAGIC {
-        "btrfs copies on every write"
-    } else if direct_write_works(directory)? {
-        return Ok(true);
-    } else {
-        "the file system refuses O_DIRECT"
-    };
-    warn!(
-        directory = %directory.display(),
-        "{reason}: the log is written through the page cache and flushed with fdatasync, \
-         which costs memory and more CPU per byte; ext4 or xfs avoid that"
-    );
-    Ok(false)
-}
-
-fn direct_write_works(directory: &Path) -> Result<bool, FileError> {
+/// Whether a direct write of a block is taken.
+pub(super) fn direct_write_works(directory: &Path) -> Result<bool, FileError> {
     let path = directory.join("probe.tmp");
     let file = OpenOptions::new()
         .write(true)
@@ -176,7 +156,7 @@ mod tests {
         let disk = DiskSpace::of(directory.path()).unwrap();
         assert!(disk.used + disk.available > 0);
         assert_eq!(boot_id().unwrap(), boot_id().unwrap());
-        let direct = has_direct_writes(directory.path()).unwrap();
+        let direct = direct_write_works(directory.path()).unwrap();
         let probe = probe_flush(directory.path(), direct).unwrap();
         assert!(probe.dsync > Duration::ZERO && probe.fdatasync > Duration::ZERO);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "scratch files are gone");

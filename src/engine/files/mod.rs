@@ -13,6 +13,7 @@
 //!
 //! Everything here may block; data threads reach it through `engine::helper`.
 
+pub mod access;
 pub mod directory;
 pub mod disk;
 pub mod error;
@@ -21,9 +22,10 @@ pub mod index_runs;
 pub mod segments;
 pub mod small;
 
+pub use access::Access;
 pub use directory::DataDirectory;
 pub use disk::{DiskSpace, FlushProbe};
 pub use error::{DirectoryError, FileError};
 pub use identity::{Choice, Identity, Wanted};
 pub use index_runs::{IndexFile, IndexFiles};
-pub use segments::{Pace, SegmentFile, SegmentFiles};
+pub use segments::{FileId, Pace, SegmentFile, SegmentFiles};

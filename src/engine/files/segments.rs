@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,11 @@ use nix::fcntl::{
 use nix::unistd::{Whence, lseek};
 use tracing::info;
 
+use super::access::Access;
 use super::error::{FileError, Tried};
 use super::small;
-use crate::base::LogOffset;
 use crate::base::limits::BLOCK_BYTES;
+use crate::base::{LogOffset, WriteMode};
 
 /// Zeros are written in pieces of this size: a huge page.
 const ZERO_BYTES: usize = 2 * 1024 * 1024;
@@ -32,7 +33,7 @@ const PREPARING: &str = "preparing";
 pub struct SegmentFiles {
     folder: PathBuf,
     segment_bytes: u64,
-    direct: bool,
+    access: Access,
 }
 
 /// An open segment. A writable one holds an exclusive lock on the description that
@@ -40,9 +41,20 @@ pub struct SegmentFiles {
 #[derive(Debug)]
 pub struct SegmentFile {
     file: File,
+    path: PathBuf,
     start: LogOffset,
+    /// Opened with O_DIRECT.
     direct: bool,
+    access: Access,
     filled: bool,
+    id: FileId,
+}
+
+/// Which file a name led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
 }
 
 /// What whoever waits for a segment wants of its preparation.
@@ -61,9 +73,27 @@ impl SegmentFile {
         self.start
     }
 
-    /// Whether all its extents were found written when it was opened for writing.
+    /// Whether all its extents were found written when it was opened for writing, so that
+    /// a block that is written out needs nothing else to survive the kernel.
     pub fn is_filled(&self) -> bool {
         self.filled
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// How it is to be written.
+    pub fn mode(&self) -> WriteMode {
+        self.access.mode
+    }
+
+    pub fn can_uncache(&self) -> bool {
+        self.access.can_uncache
     }
 
     /// The file alone; it keeps the lock.
@@ -93,8 +123,8 @@ impl AsFd for SegmentFile {
 }
 
 impl SegmentFiles {
-    pub fn new(folder: PathBuf, segment_bytes: u64, direct: bool) -> Self {
-        Self { folder, segment_bytes, direct }
+    pub fn new(folder: PathBuf, segment_bytes: u64, access: Access) -> Self {
+        Self { folder, segment_bytes, access }
     }
 
     pub fn segment_bytes(&self) -> u64 {
@@ -121,6 +151,16 @@ impl SegmentFiles {
         Ok(starts)
     }
 
+    /// Whether a segment's name still leads to the file that was opened, which is whole.
+    pub fn check_still_there(&self, start: LogOffset, id: FileId) -> Result<(), FileError> {
+        let path = self.path(start);
+        if FileId::of(&fs::metadata(&path).tried("find", &path)?) != id {
+            let why = "another file has taken its place";
+            return Err(io::Error::other(why)).tried("go on with the segment", &path);
+        }
+        self.check_size(&path)
+    }
+
     fn check_size(&self, path: &Path) -> Result<(), FileError> {
         let found = fs::metadata(path).tried("ask for the size of", path)?.len();
         if found == self.segment_bytes {
@@ -131,39 +171,48 @@ impl SegmentFiles {
     }
 
     /// Makes a segment of zeros, durable with its name, as far as `pace` wants it, which
-    /// is asked between writes. To give up is the error `Interrupted`; nothing is left
-    /// behind then or after another error.
-    pub fn prepare(&self, start: LogOffset, pace: &dyn Fn() -> Pace) -> Result<(), FileError> {
+    /// is asked between writes; tells whether it is filled. To give up is the error
+    /// `Interrupted`; nothing is left behind then or after another error.
+    pub fn prepare(&self, start: LogOffset, pace: &dyn Fn() -> Pace) -> Result<bool, FileError> {
         let path = self.path(start);
         let scratch = small::beside(&path, PREPARING);
-        let made = self
-            .fill(&scratch, pace)
-            .and_then(|()| rename_to_free_name(&scratch, &path).tried("name the segment", &path));
+        let made = self.fill(&scratch, pace).and_then(|filled| {
+            let named = rename_to_free_name(&scratch, &path).tried("name the segment", &path);
+            named.map(|()| filled)
+        });
         if made.is_err() {
             // The first error tells the cause; a leftover is removed at the next listing.
             let _ = fs::remove_file(&scratch);
         }
-        made?;
-        small::sync_directory(&self.folder)
+        let filled = made?;
+        small::sync_directory(&self.folder)?;
+        Ok(filled)
     }
 
-    /// The same, unless a preparation that failed later has left the segment there whole.
+    /// Opens a new segment for writing. It is made, unless a preparation that failed later
+    /// has left it there whole.
     pub fn prepare_missing(
         &self,
         start: LogOffset,
         pace: &dyn Fn() -> Pace,
-    ) -> Result<(), FileError> {
+        patience: Duration,
+    ) -> Result<SegmentFile, FileError> {
         let path = self.path(start);
-        if !path.exists() {
-            return self.prepare(start, pace);
+        if path.exists() {
+            self.check_size(&path)?;
+            small::sync_directory(&self.folder)?;
+        } else if self.prepare(start, pace)? {
+            // Its zeros may stay in the page cache, where a mapping looks for them.
+            let mut segment = self.lock(start, patience)?;
+            segment.filled = self.access.settles();
+            return Ok(segment);
         }
-        self.check_size(&path)?;
-        small::sync_directory(&self.folder)
+        self.open_writable(start, patience)
     }
 
-    fn fill(&self, scratch: &Path, pace: &dyn Fn() -> Pace) -> Result<(), FileError> {
-        let flags = if self.direct { libc::O_DIRECT } else { 0 };
+    fn fill(&self, scratch: &Path, pace: &dyn Fn() -> Pace) -> Result<bool, FileError> {
         let mut options = OpenOptions::new();
+        let flags = self.access.fill_flags();
         options.write(true).create(true).truncate(true).custom_flags(flags);
         let file = options.open(scratch).tried("create", scratch)?;
         // Few long extents, and a full disk is met before anything is written.
@@ -174,9 +223,13 @@ impl SegmentFiles {
             Err(error) => Err(error).tried("reserve space for", scratch)?,
         };
         let zeros = Zeros::new().tried("find zeros for", scratch)?;
+        let mut filled = true;
         for at in (0..self.segment_bytes).step_by(ZERO_BYTES) {
             match pace() {
-                Pace::HandOver if reserved => break,
+                Pace::HandOver if reserved => {
+                    filled = false;
+                    break;
+                }
                 Pace::Fill | Pace::HandOver => {}
                 Pace::GiveUp => {
                     return Err(io::Error::from(ErrorKind::Interrupted)).tried("fill", scratch);
@@ -185,7 +238,8 @@ impl SegmentFiles {
             let len = (self.segment_bytes - at).min(ZERO_BYTES as u64) as usize;
             file.write_all_at(&zeros.bytes()[..len], at).tried("fill", scratch)?;
         }
-        file.sync_all().tried("flush", scratch)
+        file.sync_all().tried("flush", scratch)?;
+        Ok(filled)
     }
 
     /// Gives an expired segment a new name and keeps its content: its extents are
@@ -210,13 +264,19 @@ impl SegmentFiles {
         patience: Duration,
     ) -> Result<SegmentFile, FileError> {
         let mut segment = self.lock(start, patience)?;
-        segment.filled = first_hole(&segment.file) >= self.segment_bytes;
+        // What an earlier life has left in the page cache: written out before anybody
+        // writes past it, and before extents are looked at.
+        segment.file.sync_data().tried("flush", &segment.path)?;
+        let is_whole = first_hole(&segment.file) >= self.segment_bytes;
+        segment.filled = is_whole && self.access.settles();
         Ok(segment)
     }
 
     fn lock(&self, start: LogOffset, patience: Duration) -> Result<SegmentFile, FileError> {
         let path = self.path(start);
-        let segment = self.open(start, OpenOptions::new().read(true).write(true))?;
+        let options = &mut OpenOptions::new();
+        let segment =
+            self.open(start, options.read(true).write(true), self.access.write_flags())?;
         if lock_within(&segment.file, &path, patience).tried("lock", &path)? {
             return Ok(segment);
         }
@@ -245,19 +305,30 @@ impl SegmentFiles {
 
     /// Opens a segment for writing, made first where it is missing.
     pub fn open_or_prepare(&self, start: LogOffset) -> Result<SegmentFile, FileError> {
-        self.prepare_missing(start, &|| Pace::Fill)?;
-        self.open_writable(start, super::directory::PATIENCE)
+        self.prepare_missing(start, &|| Pace::Fill, super::directory::PATIENCE)
     }
 
     pub fn open_readable(&self, start: LogOffset) -> Result<SegmentFile, FileError> {
-        self.open(start, OpenOptions::new().read(true))
+        self.open(start, OpenOptions::new().read(true), self.access.read_flags())
     }
 
-    fn open(&self, start: LogOffset, options: &mut OpenOptions) -> Result<SegmentFile, FileError> {
+    fn open(
+        &self,
+        start: LogOffset,
+        options: &mut OpenOptions,
+        flags: i32,
+    ) -> Result<SegmentFile, FileError> {
         let path = self.path(start);
-        let flags = if self.direct { libc::O_DIRECT } else { 0 };
         let file = options.custom_flags(flags).open(&path).tried("open", &path)?;
-        Ok(SegmentFile { file, start, direct: self.direct, filled: false })
+        let id = FileId::of(&file.metadata().tried("look at", &path)?);
+        let direct = flags & libc::O_DIRECT != 0;
+        Ok(SegmentFile { file, path, start, direct, access: self.access, filled: false, id })
+    }
+}
+
+impl FileId {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
     }
 }
 
