@@ -23,7 +23,7 @@ pub use written::{FileRefused, SendArgs, Settings, TailArgs};
 
 use crate::base::transfer::TransferChoice;
 use crate::base::{AckLevel, WriteMode};
-use written::{Command, CommandLine, ServeArgs};
+use written::{AdminCommand, Command, CommandLine, ServeArgs};
 
 /// What this process is to be.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ pub enum Role {
     NameServer(NameServerConfig),
     Send(SendConfig),
     Tail(TailConfig),
+    Stats(StatsConfig),
     Echo(EchoConfig),
 }
 
@@ -129,6 +130,14 @@ pub struct SendConfig {
     pub keys: Option<String>,
 }
 
+/// What `admin stats` needs.
+#[derive(Debug)]
+pub struct StatsConfig {
+    pub name_servers: Vec<String>,
+    /// For programs.
+    pub json: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TailConfig {
     pub topic: String,
@@ -184,6 +193,7 @@ pub fn parse(
         Some(Command::Namesrv(args)) => checked::name_server(args).map(Role::NameServer),
         Some(Command::Send(args)) => checked::send(args).map(Role::Send),
         Some(Command::Tail(args)) => checked::tail(args).map(Role::Tail),
+        Some(Command::Admin(AdminCommand::Stats(args))) => checked::stats(args).map(Role::Stats),
         Some(Command::Echo(args)) => checked::echo(args, machine).map(Role::Echo),
     };
     role.map_err(ParseError::Config)

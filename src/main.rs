@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         }
         Role::Send(config) => client::send(config).map_err(|error| error.to_string()),
         Role::Tail(config) => client::tail(config).map_err(|error| error.to_string()),
+        Role::Stats(config) => client::stats(config).map_err(|error| error.to_string()),
         Role::Echo(config) => serve::echo(&config),
     };
     match played {

@@ -4,6 +4,7 @@
 pub mod ack;
 pub mod checksum;
 pub mod connection;
+pub mod counters;
 pub mod group;
 pub mod hex;
 pub mod limits;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::base::counters::ThreadCounters;
 use crate::base::memory::{Arena, Frames, LogFiles, Span};
 use crate::base::outgoing::{Outgoing, Piece};
 use crate::base::{ConnId, LogOffset, Now};
@@ -19,6 +20,7 @@ pub struct Context<'a> {
     pub store: &'a mut Store,
     pub arena: &'a mut dyn Arena,
     pub files: &'a dyn LogFiles,
+    pub thread: &'a dyn ThreadCounters,
     pub frames: &'a dyn Frames,
     pub replies: &'a mut dyn Replies,
     pub effects: &'a mut Vec<Effect>,

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use crate::base::WriteMode;
 use crate::base::topic::PERM_WRITE;
+use crate::base::transfer::{Fallback, Transfer};
 use crate::queue::QueueKey;
 use crate::wire::Request;
 use crate::wire::body::lists::KvTable;
@@ -50,6 +52,9 @@ const NOTHING: [(&str, &str); 19] = [
     ),
 ];
 
+/// Begins the keys that no other broker has.
+const OUR_PREFIX: &str = "ringmq.";
+
 /// The release whose protocol we speak, as `OUR_VERSION` is its ordinal.
 const VERSION_NAME: &str = "V5_3_3";
 
@@ -78,6 +83,7 @@ impl Broker {
         self.tell_totals(&mut table);
         self.tell_rates(cx, &mut table);
         self.tell_of_log(cx, &mut table);
+        tell_of_bytes(cx, &mut table);
         cx.reply_body(to, &KvTable { table: table.0 }.to_bytes());
         Ok(Outcome::Done)
     }
@@ -163,6 +169,48 @@ impl Broker {
         self.earliest = Some((start, earliest));
         Some(earliest)
     }
+}
+
+/// What moved bytes here, and how: counters of our own, and only of what was used. Writes,
+/// calls and faults are those of the data thread, and so of all its shards together.
+fn tell_of_bytes(cx: &Context, table: &mut Table) {
+    let thread = cx.thread.counters();
+    let mut transfers = *cx.store.transfers();
+    transfers.add(&thread.transfers);
+    let mut put = |key: String, value: u64| {
+        if value > 0 {
+            table.put(&format!("{OUR_PREFIX}{key}"), value);
+        }
+    };
+    for transfer in Transfer::ALL {
+        let (name, moved) = (transfer.name(), transfers.of(transfer));
+        put(format!("transfer.{name}.bytes"), moved.bytes);
+        put(format!("transfer.{name}.calls"), moved.calls);
+        put(format!("transfer.{name}.copiedInUserSpace"), moved.user_copied);
+        put(format!("transfer.{name}.copiedInKernel"), moved.kernel_copied);
+    }
+    put("transfer.send-zc.copiedAfterAll".to_owned(), thread.zero_copy_copied);
+    put("transfer.residencyMisses".to_owned(), transfers.residency_misses);
+    for reason in Fallback::ALL {
+        put(format!("transfer.fallback.{}", reason.name()), transfers.fallbacks(reason));
+    }
+    for mode in WriteMode::ALL {
+        let (name, written) = (mode.name(), thread.writes[mode as usize]);
+        put(format!("write.{name}.bytes"), written.bytes);
+        put(format!("write.{name}.calls"), written.calls);
+        put(format!("write.{name}.copiedInUserSpace"), written.user_copied_bytes);
+        put(format!("write.{name}.copiedInKernel"), written.kernel_copied_bytes);
+        put(format!("write.{name}.punted"), written.punted);
+    }
+    put("write.uncachedFallbacks".to_owned(), thread.uncached_fallbacks);
+    put("thread.minorFaults".to_owned(), thread.minor_faults);
+    put("thread.majorFaults".to_owned(), thread.major_faults);
+    put("thread.enters".to_owned(), thread.enters);
+    put("thread.parks".to_owned(), thread.parks);
+    put("thread.completions".to_owned(), thread.completions);
+    put("thread.shortSends".to_owned(), thread.short_sends);
+    put("thread.copiedSends".to_owned(), thread.copied_sends);
+    put("thread.starvedReceives".to_owned(), thread.starved);
 }
 
 type Handled = Result<Outcome, Refusal>;

@@ -12,15 +12,17 @@ mod line;
 mod route;
 mod send;
 mod session;
+mod stats;
 mod tail;
 
 use std::io::{self, BufReader, IsTerminal};
 
 pub use error::ClientError;
 pub use send::send_to;
+pub use stats::stats_to;
 pub use tail::tail_to;
 
-use crate::config::{SendConfig, TailConfig};
+use crate::config::{SendConfig, StatsConfig, TailConfig};
 
 /// Sends the body, or each line of standard input, and prints where they went.
 pub fn send(config: SendConfig) -> Result<(), ClientError> {
@@ -34,6 +36,11 @@ pub fn send(config: SendConfig) -> Result<(), ClientError> {
 /// Prints the topic's messages as they come, until `--count` or an interrupt ends it.
 pub fn tail(config: TailConfig) -> Result<(), ClientError> {
     quiet_end(tail_to(config, io::stdout().lock(), io::stderr()))
+}
+
+/// Prints what each broker has moved, and how.
+pub fn stats(config: StatsConfig) -> Result<(), ClientError> {
+    quiet_end(stats_to(config, io::stdout().lock()))
 }
 
 /// A reader of the output that has seen enough, as `head` does, is no failure.

@@ -8,7 +8,7 @@ use crate::base::limits::{CLIENT_BROKERS_MAX, QUEUES_OF_TOPIC_MAX};
 use crate::base::topic::{PERM_READ, PERM_WRITE};
 use crate::wire::Value;
 use crate::wire::body::from_bytes;
-use crate::wire::body::route::{BrokerData, QueueData, TopicRoute};
+use crate::wire::body::route::{BrokerData, ClusterInfo, QueueData, TopicRoute};
 use crate::wire::code::{request, response};
 use crate::wire::headers::namesrv::GetRoute;
 
@@ -34,12 +34,8 @@ impl NameServers {
 
     /// The topic's route; `None` when the name server knows no such topic.
     pub fn route_of(&mut self, topic: &str) -> Result<Option<TopicRoute>, ClientError> {
-        let reply = self.ask(topic)?;
-        let reply = reply.view();
-        let who = match &self.connected {
-            Some((at, _)) => format!("name server {}", self.addresses[*at]),
-            None => unreachable!("the one that answered stays connected"),
-        };
+        let reply = self.ask(|connection| ask_route(connection, topic))?;
+        let (who, reply) = (self.who(), reply.view());
         match reply.code {
             response::SUCCESS => from_bytes(reply.body)
                 .map(Some)
@@ -51,10 +47,35 @@ impl NameServers {
         }
     }
 
-    fn ask(&mut self, topic: &str) -> Result<Reply, ClientError> {
+    /// All brokers that the name server knows.
+    pub fn cluster(&mut self) -> Result<ClusterInfo, ClientError> {
+        let code = request::GET_BROKER_CLUSTER_INFO;
+        let reply = self.ask(|connection| connection.call(code, |_| {}, b""))?;
+        let (who, reply) = (self.who(), reply.view());
+        match reply.code {
+            response::SUCCESS => from_bytes(reply.body)
+                .map_err(|error| ClientError::Odd { who, what: error.to_string() }),
+            code => {
+                Err(ClientError::refused(&who, code, reply.remark.map(|r| r.text().into_owned())))
+            }
+        }
+    }
+
+    /// The one that has answered.
+    fn who(&self) -> String {
+        match &self.connected {
+            Some((at, _)) => format!("name server {}", self.addresses[*at]),
+            None => unreachable!("the one that answered stays connected"),
+        }
+    }
+
+    fn ask(
+        &mut self,
+        ask: impl Fn(&mut Connection) -> io::Result<Reply>,
+    ) -> Result<Reply, ClientError> {
         // It may be gone since it answered last: then all are tried anew.
         if let Some((at, mut connection)) = self.connected.take()
-            && let Ok(reply) = ask(&mut connection, topic)
+            && let Ok(reply) = ask(&mut connection)
         {
             self.connected = Some((at, connection));
             return Ok(reply);
@@ -62,7 +83,7 @@ impl NameServers {
         let mut tried = Vec::new();
         for (at, address) in self.addresses.iter().enumerate() {
             let answer = Connection::open(address)
-                .and_then(|mut connection| Ok((ask(&mut connection, topic)?, connection)));
+                .and_then(|mut connection| Ok((ask(&mut connection)?, connection)));
             match answer {
                 Ok((reply, connection)) => {
                     self.connected = Some((at, connection));
@@ -75,7 +96,7 @@ impl NameServers {
     }
 }
 
-fn ask(connection: &mut Connection, topic: &str) -> io::Result<Reply> {
+fn ask_route(connection: &mut Connection, topic: &str) -> io::Result<Reply> {
     let header = GetRoute { topic: Value::of(topic), accept_standard_json_only: true };
     connection.call(request::GET_ROUTEINFO_BY_TOPIC, |writer| header.encode(writer), b"")
 }

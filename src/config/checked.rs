@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::machine::Machine;
-use super::written::{EchoArgs, NamesrvArgs, SendArgs, Settings, TailArgs, Written};
+use super::written::{EchoArgs, NamesrvArgs, SendArgs, Settings, StatsArgs, TailArgs, Written};
 use super::{
     Choice, Config, ConfigError, EchoConfig, FlushChoice, NameServerConfig, NameServers, PortPair,
-    Retention, SendConfig, ShardPlan, TailConfig, TailFrom, Wanted, quantity,
+    Retention, SendConfig, ShardPlan, StatsConfig, TailConfig, TailFrom, Wanted, quantity,
 };
 use crate::base::limits::{
     ARENA_BYTES_DEFAULT, ARENA_BYTES_MAX, ARENA_BYTES_MIN, ARENA_MEMORY_DIVISOR, ARENA_UNIT_BYTES,
@@ -361,6 +361,11 @@ pub(super) fn tail(args: TailArgs) -> Checked<TailConfig> {
         count: field("count", args.count).number(1..=u64::MAX)?,
         name_servers: of("namesrv", &args.namesrv).hosts()?.unwrap_or_default(),
     })
+}
+
+pub(super) fn stats(args: StatsArgs) -> Checked<StatsConfig> {
+    let name_servers = of("namesrv", &args.namesrv).hosts()?.unwrap_or_default();
+    Ok(StatsConfig { name_servers, json: args.json })
 }
 
 pub(super) fn echo(args: EchoArgs, machine: &Machine) -> Checked<EchoConfig> {

@@ -28,6 +28,9 @@ pub enum Command {
     Send(SendArgs),
     /// Print a topic's messages as they come
     Tail(TailArgs),
+    /// Ask brokers how they are, or tell them what to do
+    #[command(subcommand)]
+    Admin(AdminCommand),
     /// Answer every frame with itself: the reactor without a broker, to measure against
     #[command(hide = true)]
     Echo(EchoArgs),
@@ -82,6 +85,22 @@ pub struct TailArgs {
     /// Name servers, HOST:PORT;HOST:PORT
     #[arg(long, value_name = "LIST", default_value = "127.0.0.1:9876")]
     pub namesrv: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AdminCommand {
+    /// Print what each broker has moved to and from disks and sockets, and how
+    Stats(StatsArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    /// Name servers, HOST:PORT;HOST:PORT
+    #[arg(long, value_name = "LIST", default_value = "127.0.0.1:9876")]
+    pub namesrv: String,
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

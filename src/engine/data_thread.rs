@@ -325,7 +325,8 @@ impl<O: Outbox> DataThread<O> {
             now,
             arena: &mut seat.arena,
             files: &seat.readable,
-            buffers: self.ring.receive_buffers(),
+            thread: &self.ring,
+            buffers: &self.ring,
             intents: &mut self.intents,
         };
         act(&mut seat.shard, &mut world);

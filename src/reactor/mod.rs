@@ -44,7 +44,7 @@ pub use file::DirectFile;
 pub use gather::FilePart;
 pub use mapped_file::MappedFile;
 pub use paged_file::PagedFile;
-pub use ring::{ArenaId, Counters, Ring, WriteCounters};
+pub use ring::{ArenaId, Ring};
 pub use rlimits::{raise_locked_memory, raise_open_files};
 pub use setup::{Degradation, RingConfig, SetupError};
 pub use sigbus::{EXIT_SIGBUS, stop_at_sigbus};

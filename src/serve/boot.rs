@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::arena::{Found, NewArena, arena_id, arena_name, find_old_arena};
 use crate::base::options::BrokerOptions;
+use crate::base::transfer::Through;
 use crate::base::{AckLevel, LogOffset, QueueOffset, TopicId};
 use crate::broker::{Broker, Identity, OffsetChange, Restored, journaled_positions};
 use crate::control::metadata::{OffsetEntry, ShardMetadata};
@@ -139,6 +140,9 @@ pub fn boot(
     let mut store = recovered.into_store(plan.flush_method, plan.retention, disk, &new);
     if arena_name.is_none() {
         store.set_floor(AckLevel::Written);
+    }
+    if directory.access().mode.is_cached() {
+        store.set_writes_through(Through::PageCache);
     }
     let identity = Identity {
         cluster: plan.cluster,

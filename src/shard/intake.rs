@@ -124,6 +124,7 @@ impl Shard {
             store: &mut self.store,
             arena: world.arena,
             files: world.files,
+            thread: world.thread,
             frames: &frames,
             replies: &mut self.connections,
             effects: &mut self.effects,

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 
 use tracing::{debug, warn};
 
+use crate::base::counters::ThreadCounters;
 use crate::base::limits::CONNECTION_IDLE_US;
 use crate::base::memory::{Arena, Buffers, LogFiles};
 use crate::base::outgoing::{Outgoing, Piece};
@@ -52,6 +53,7 @@ pub struct World<'a> {
     pub now: Now,
     pub arena: &'a mut dyn Arena,
     pub files: &'a dyn LogFiles,
+    pub thread: &'a dyn ThreadCounters,
     pub buffers: &'a dyn Buffers,
     pub intents: &'a mut Vec<Intent>,
 }
@@ -304,6 +306,7 @@ impl Shard {
             store: &mut self.store,
             arena: world.arena,
             files: world.files,
+            thread: world.thread,
             frames: &frames,
             replies: &mut self.connections,
             effects: &mut self.effects,

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
+use ringmq::base::counters::Counters;
 use ringmq::base::memory::{BufferId, LogRing, NoFiles};
 use ringmq::base::metadata::DataVersion;
 use ringmq::base::options::BrokerOptions;
@@ -233,6 +234,7 @@ impl Node {
             now: self.now,
             arena: &mut self.arena,
             files: &NoFiles,
+            thread: &Counters::default(),
             buffers: &buffers,
             intents: &mut intents,
         };
@@ -342,6 +344,7 @@ impl Node {
             now: self.now,
             arena: &mut self.arena,
             files: &NoFiles,
+            thread: &Counters::default(),
             buffers: &MemoryBuffers::default(),
             intents: &mut intents,
         };

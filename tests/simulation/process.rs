@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
+use ringmq::base::counters::Counters;
 use ringmq::base::memory::{BufferId, Buffers, NoFiles};
 use ringmq::base::{ConnId, LogOffset};
 use ringmq::queue::FrozenRun;
@@ -109,6 +110,7 @@ impl World {
                 now,
                 arena,
                 files: &NoFiles,
+                thread: &Counters::default(),
                 buffers: &buffers,
                 intents: &mut intents,
             };
