@@ -24,3 +24,4 @@ mod pull_hold;
 mod send;
 mod send_refused;
 mod slow_reader;
+mod transfer;

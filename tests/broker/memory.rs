@@ -1,10 +1,13 @@
 //! An arena and a disk of plain memory.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use ringmq::base::LogOffset;
-use ringmq::base::memory::{BufferId, Buffers, Journal, JournalFull, LogRing, Pool, SlotId};
+use ringmq::base::memory::{
+    BufferId, Buffers, Journal, JournalFull, LogFiles, LogRing, Pool, SlotId,
+};
 use ringmq::log::Geometry;
 use ringmq::log::scan::SegmentSource;
 
@@ -13,6 +16,69 @@ use crate::log_common::VecRing;
 pub const SLOT_BYTES: usize = 64 * 1024;
 /// More than reading ahead leaves alone.
 pub const SLOTS: usize = 24;
+
+/// The page cache: which blocks of the log it holds, and which segments replies pin.
+#[derive(Default)]
+pub struct PageCache {
+    pub blocks: BTreeSet<u64>,
+    /// It gives up at once what it is given.
+    pub forgets: bool,
+    /// It gives up what it was asked for before that can be read.
+    pub leaves: bool,
+    pub pins: RefCell<BTreeMap<u64, u32>>,
+}
+
+impl PageCache {
+    pub fn keep(&mut self, block: LogOffset) {
+        if !self.forgets {
+            self.blocks.insert(block.0);
+        }
+    }
+
+    pub fn pins(&self) -> u32 {
+        self.pins.borrow().values().sum()
+    }
+}
+
+/// The log's files, as the page cache holds what lies on the disk.
+pub struct CachedLog<'a> {
+    pub disk: &'a MemoryDisk,
+    pub cache: &'a PageCache,
+    pub geometry: Geometry,
+}
+
+impl CachedLog<'_> {
+    pub fn bytes(&self, at: LogOffset, len: u32) -> &[u8] {
+        let segment = &self.disk.segments[&self.geometry.base(at).0];
+        &segment[self.geometry.position(at) as usize..][..len as usize]
+    }
+}
+
+impl LogFiles for CachedLog<'_> {
+    fn is_resident(&self, at: LogOffset, len: u32) -> bool {
+        let block = SLOT_BYTES as u64;
+        let blocks = at.0 / block..(at.0 + u64::from(len)).div_ceil(block);
+        blocks.into_iter().all(|number| self.cache.blocks.contains(&(number * block)))
+    }
+
+    fn read_now(&self, at: LogOffset, len: u32, out: &mut Vec<u8>) -> bool {
+        let resident = self.is_resident(at, len) && !self.cache.leaves;
+        if resident {
+            out.extend_from_slice(self.bytes(at, len));
+        }
+        resident
+    }
+
+    fn pin(&self, at: LogOffset) {
+        *self.cache.pins.borrow_mut().entry(self.geometry.base(at).0).or_default() += 1;
+    }
+
+    fn unpin(&self, at: LogOffset) {
+        let mut pins = self.cache.pins.borrow_mut();
+        let pins = pins.get_mut(&self.geometry.base(at).0).expect("was pinned");
+        *pins = pins.checked_sub(1).expect("was pinned");
+    }
+}
 
 /// An arena: ring, pool and journal.
 pub struct MemoryArena {

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use ringmq::base::counters::Counters;
-use ringmq::base::memory::{BufferId, LogRing, NoFiles};
+use ringmq::base::memory::{BufferId, LogRing};
 use ringmq::base::metadata::DataVersion;
 use ringmq::base::options::BrokerOptions;
 use ringmq::base::outgoing::{Outgoing, Piece};
 use ringmq::base::topic::TopicConfig;
+use ringmq::base::transfer::Through;
 use ringmq::base::{AckLevel, ConnId, LogOffset, Now, names};
 use ringmq::broker::effect::Effect;
 use ringmq::broker::{Broker, Identity};
@@ -23,7 +24,7 @@ use ringmq::shard::{Event, Intent, Shard, World};
 use ringmq::store::{self, DiskState, Done, LostExtent, Store, rebuild_extent};
 
 use crate::frames::{Ask, Frame, read_frames};
-use crate::memory::{MemoryArena, MemoryBuffers, MemoryDisk};
+use crate::memory::{CachedLog, MemoryArena, MemoryBuffers, MemoryDisk, PageCache};
 use crate::metadata::Metadata;
 
 pub const CLUSTER: &str = "DefaultCluster";
@@ -72,6 +73,7 @@ pub struct Node {
     pub rebuilt: usize,
     pub arena: MemoryArena,
     pub disk: MemoryDisk,
+    pub page_cache: PageCache,
     options: BrokerOptions,
     level: AckLevel,
     sizes: Sizes,
@@ -133,6 +135,7 @@ impl Node {
             rebuilt: 0,
             arena,
             disk,
+            page_cache: PageCache::default(),
             options,
             level,
             sizes,
@@ -230,10 +233,12 @@ impl Node {
     pub fn receive(&mut self, arrivals: &[(ConnId, Vec<u8>)]) {
         let buffers = MemoryBuffers(arrivals.iter().map(|(_, bytes)| bytes.clone()).collect());
         let mut intents = Vec::new();
+        let geometry = Geometry::new(self.sizes.segment);
+        let files = CachedLog { disk: &self.disk, cache: &self.page_cache, geometry };
         let mut world = World {
             now: self.now,
             arena: &mut self.arena,
-            files: &NoFiles,
+            files: &files,
             thread: &Counters::default(),
             buffers: &buffers,
             intents: &mut intents,
@@ -340,10 +345,12 @@ impl Node {
 
     fn act(&mut self, act: impl FnOnce(&mut Shard, &mut World)) {
         let mut intents = Vec::new();
+        let geometry = Geometry::new(self.sizes.segment);
+        let files = CachedLog { disk: &self.disk, cache: &self.page_cache, geometry };
         let mut world = World {
             now: self.now,
             arena: &mut self.arena,
-            files: &NoFiles,
+            files: &files,
             thread: &Counters::default(),
             buffers: &MemoryBuffers::default(),
             intents: &mut intents,
@@ -410,6 +417,8 @@ impl Node {
 
     fn bytes_of(&self, outgoing: &Outgoing) -> Vec<u8> {
         let mut bytes = Vec::new();
+        let geometry = Geometry::new(self.sizes.segment);
+        let files = CachedLog { disk: &self.disk, cache: &self.page_cache, geometry };
         for piece in &outgoing.pieces {
             bytes.extend_from_slice(match *piece {
                 Piece::Own { start, len } => &outgoing.bytes[start as usize..][..len as usize],
@@ -417,7 +426,10 @@ impl Node {
                 Piece::Slot { slot, start, len } => {
                     &self.arena.pool[usize::from(slot.0)][start as usize..][..len as usize]
                 }
-                Piece::File { .. } => unreachable!("there are no files"),
+                Piece::File { at, len, .. } => {
+                    assert!(self.page_cache.pins() > 0, "what is sent stays open");
+                    files.bytes(at, len)
+                }
             });
         }
         bytes
@@ -472,7 +484,10 @@ impl Node {
             store::Intent::ReadLog { slot, .. } if self.log_unreadable => {
                 Done::LogRead { slot, result: Err("Input/output error".to_owned()) }
             }
-            store::Intent::ReadLog { slot, at, len, .. } => {
+            store::Intent::ReadLog { slot, at, len, through } => {
+                if through == Through::PageCache {
+                    self.page_cache.keep(at);
+                }
                 let segment = &self.disk.segments[&geometry.base(at).0];
                 let position = geometry.position(at) as usize;
                 self.arena.pool[usize::from(slot.0)][..len as usize]
