@@ -5,9 +5,11 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use ringmq::base::WriteMode;
 use ringmq::config::{self, Machine, Role};
 use ringmq::wire::pull::pull_flag;
 use ringmq::wire::{Codec, FrameWriter, PullRequest, Request, SendRequest, Value};
@@ -51,11 +53,31 @@ static COUNTING: Counting = Counting;
 const MESSAGES: u64 = 20_000;
 const IN_FLIGHT: u64 = 32;
 
+const NAME: &str = "a_data_thread_allocates_nothing_per_message_in_the_steady_state";
+/// The write mode that a process is to look at.
+const MODE: &str = "RINGMQ_TEST_WRITE";
+
+/// In every write mode, and each in a process of its own, with which its node ends.
 #[test]
 fn a_data_thread_allocates_nothing_per_message_in_the_steady_state() {
+    if let Ok(mode) = std::env::var(MODE) {
+        return look_at(&mode);
+    }
+    for mode in WriteMode::ALL {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", NAME, "--nocapture"])
+            .env(MODE, mode.name())
+            .output()
+            .unwrap();
+        let said = [child.stdout, child.stderr].map(|said| String::from_utf8(said).unwrap());
+        assert!(child.status.success() && said[0].contains("for sends"), "{mode}: {said:?}");
+    }
+}
+
+fn look_at(mode: &str) {
     let data = tempfile::tempdir().unwrap();
     let arena = tempfile::tempdir_in("/dev/shm").unwrap();
-    start_node(data.path(), arena.path());
+    start_node(data.path(), arena.path(), mode);
     let broker = wait_for_broker(data.path());
     let mut stream = TcpStream::connect(broker).unwrap();
     stream.set_nodelay(true).unwrap();
@@ -80,7 +102,7 @@ fn a_data_thread_allocates_nothing_per_message_in_the_steady_state() {
     assert!(pulls < allowed, "{pulls} allocations for {MESSAGES} pulled messages");
 }
 
-fn start_node(data: &std::path::Path, arena: &std::path::Path) {
+fn start_node(data: &std::path::Path, arena: &std::path::Path, mode: &str) {
     let args = [
         "ringmq".into(),
         "--data-dir".into(),
@@ -95,6 +117,8 @@ fn start_node(data: &std::path::Path, arena: &std::path::Path) {
         "1".into(),
         "--segment-size".into(),
         "64MiB".into(),
+        "--write".into(),
+        mode.into(),
     ];
     let role = config::parse(args, &Machine::of_this_process()).unwrap();
     let Role::Serve(config) = role else { panic!("no command means serve") };
