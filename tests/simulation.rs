@@ -5,6 +5,7 @@
 //! RINGMQ_SIM_SEED=17 cargo test --test simulation -- --nocapture      one seed
 //! RINGMQ_SIM_SECONDS=3600 cargo test --test simulation                for an hour
 //! RINGMQ_SIM_TRACE=1                                                  tell what happens
+//! RINGMQ_SIM_WRITE=mmap            write in this mode always, else in any after each start
 //! ```
 
 #[path = "simulation/arena.rs"]
@@ -23,6 +24,8 @@ mod files;
 mod load;
 #[path = "simulation/net.rs"]
 mod net;
+#[path = "simulation/page_cache.rs"]
+mod page_cache;
 #[path = "simulation/perform.rs"]
 mod perform;
 #[path = "simulation/plan.rs"]
@@ -62,8 +65,9 @@ fn setting(name: &str) -> Option<u64> {
 
 fn play(seed: u64, load_us: u64) -> (u64, WorldCounts, Counts) {
     let _seed = Seed(seed);
-    let mut world =
-        World::new(Config::of_seed(seed, load_us, setting("RINGMQ_SIM_TRACE").is_some()));
+    let mut config = Config::of_seed(seed, load_us, setting("RINGMQ_SIM_TRACE").is_some());
+    config.write = std::env::var("RINGMQ_SIM_WRITE").ok().map(|mode| mode.parse().expect("a mode"));
+    let mut world = World::new(config);
     world.play();
     (world.digest, world.counts, world.checker.counts)
 }

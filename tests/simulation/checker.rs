@@ -2,7 +2,7 @@
 //!
 //! A *fact* is a message at its place in a queue: some client was told of it, or saw it.
 //! It has the level that it was promised at, and dies only where the promise ends: by a
-//! power cut below *flushed*, with the arena below *written*, or of old age.
+//! power cut below *flushed*, with the arena or the kernel below *written*, or of old age.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +20,8 @@ pub enum Loss {
     Nothing,
     /// The arena is gone, the kernel lives.
     Arena,
+    /// The kernel has crashed, the device lives.
+    Kernel,
     /// The power failed.
     Unflushed,
 }
@@ -446,7 +448,7 @@ impl Checker {
         let promised = |fact: &Fact| match loss {
             Loss::Nothing => true,
             _ if fact.at < flushed || fact.since_us < settled_us => true,
-            Loss::Arena => fact.level >= AckLevel::Written,
+            Loss::Arena | Loss::Kernel => fact.level >= AckLevel::Written,
             Loss::Unflushed => fact.level >= AckLevel::Flushed,
         };
         for (queue, history) in &mut self.queues {

@@ -12,39 +12,44 @@ use ringmq::log::scan::SegmentSource;
 
 use super::Random;
 
-const BLOCK: usize = 4096;
+pub const BLOCK: usize = 4096;
 const SECTOR: usize = 512;
 
 pub struct Disk {
     pub geometry: Geometry,
-    segments: BTreeMap<u64, Segment>,
+    pub segments: BTreeMap<u64, Segment>,
     /// Their bases, as a listing gives them.
     bases: Vec<LogOffset>,
-    in_flight: Vec<Write>,
+    pub in_flight: Vec<Write>,
     next: u64,
     /// Expired segments that may serve again.
     recycled: Vec<Vec<u8>>,
 }
 
-struct Segment {
+pub struct Segment {
     /// What reads see.
-    seen: Vec<u8>,
+    pub seen: Vec<u8>,
     /// What survives a power cut whatever happens.
-    durable: Vec<u8>,
-    /// Completed and not durable.
-    unflushed: Vec<Write>,
+    pub durable: Vec<u8>,
+    /// Completed, or in the page cache, and not durable.
+    pub unflushed: Vec<Write>,
     /// Blocks of the log that were written since the segment got its name.
-    written: Vec<bool>,
+    pub written: Vec<bool>,
+    /// Its extents were not written before, so that a block survives the kernel only
+    /// when it is flushed.
+    pub reserved: bool,
 }
 
 #[derive(Clone)]
-struct Write {
-    id: u64,
-    at: LogOffset,
-    bytes: Vec<u8>,
-    durable: bool,
+pub struct Write {
+    pub id: u64,
+    pub at: LogOffset,
+    pub bytes: Vec<u8>,
+    pub durable: bool,
     /// Not all of it has landed.
-    torn: bool,
+    pub torn: bool,
+    /// In the page cache alone, over these bytes of before.
+    pub dirty: Option<Vec<u8>>,
 }
 
 impl Disk {
@@ -73,6 +78,7 @@ impl Disk {
             durable: bytes,
             unflushed: Vec::new(),
             written: vec![false; size / BLOCK],
+            reserved: false,
         };
         self.segments.insert(base.0, segment);
         self.list();
@@ -99,7 +105,7 @@ impl Disk {
         assert!(at + bytes.len() as u64 <= end, "a write crosses the end of its segment");
         assert!(self.segments.contains_key(&base.0), "a write to {base}, which is not there");
         self.next += 1;
-        self.in_flight.push(Write { id: self.next, at, bytes, durable, torn: false });
+        self.in_flight.push(Write { id: self.next, at, bytes, durable, torn: false, dirty: None });
         self.next
     }
 
@@ -119,7 +125,7 @@ impl Disk {
         self.land(write);
     }
 
-    fn land(&mut self, write: Write) {
+    pub fn land(&mut self, write: Write) {
         let position = self.geometry.position(write.at) as usize;
         let base = self.geometry.base(write.at);
         let segment = self.segments.get_mut(&base.0).expect("writes go before their segment");
@@ -134,14 +140,15 @@ impl Disk {
             segment.written[at / BLOCK] |= !write.torn;
         }
         segment.seen[range.clone()].copy_from_slice(&write.bytes);
-        if write.durable {
+        if write.durable && write.dirty.is_none() {
             segment.durable[range].copy_from_slice(&write.bytes);
         } else {
             segment.unflushed.push(write);
         }
     }
 
-    /// An fdatasync begins: it covers all writes that have completed by now.
+    /// An fdatasync begins: it covers all writes that have completed, or are in the page
+    /// cache, by now.
     pub fn begin_sync(&mut self, base: LogOffset) -> Vec<u64> {
         let segment = self.segments.get(&base.0).expect("a segment that was written");
         segment.unflushed.iter().map(|write| write.id).collect()
@@ -197,7 +204,7 @@ impl Disk {
             writes.append(&mut segment.unflushed);
         }
         writes.shuffle(random);
-        let habit = random.random_range(0..4);
+        let habit = random.random_range(0..5);
         for write in writes {
             let Some(segment) = self.segments.get_mut(&self.geometry.base(write.at).0) else {
                 continue;
@@ -205,12 +212,15 @@ impl Disk {
             let position = self.geometry.position(write.at) as usize;
             let sectors = write.bytes.len() / SECTOR;
             let whole = random.random_range(0..=sectors);
-            let fate = if habit < 3 { habit } else { random.random_range(0..4) };
+            let fate = if habit < 4 { habit } else { random.random_range(0..5) };
+            // Pages that are kept: what lies in the page cache goes out page by page.
+            let pages = random.random::<u64>();
             for (i, sector) in write.bytes.chunks_exact(SECTOR).enumerate() {
                 let kept = match fate {
                     0 => false,
                     1 => true,
                     2 => random.random_bool(0.5),
+                    3 => pages >> (i * SECTOR / BLOCK % 64) & 1 == 1,
                     _ => i < whole,
                 };
                 if kept {

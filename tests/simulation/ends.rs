@@ -5,18 +5,18 @@ use ringmq::log::ChainEnd;
 use ringmq::log::run_mark::{BootId, RunMark};
 
 use super::checker::Loss;
-use super::world::{Happening, World};
+use super::world::{Death, Happening, World};
 
 impl World {
     pub fn number(&self) -> u64 {
         self.process.as_ref().map_or(0, |process| process.number)
     }
 
-    /// The process ends without a word, and with `power` the machine too.
-    pub fn end_process(&mut self, power: bool) {
+    /// The process ends without a word, and what dies with it.
+    pub fn end_process(&mut self, death: Death) {
         let Some(process) = self.process.take() else { return };
         self.faults.turn = None;
-        self.note(if power { "power cut" } else { "killed" }, process.number);
+        self.note(&format!("{death:?}"), process.number);
         self.flushed = self.flushed.max(process.shard.store.watermarks().flushed());
         let broken = process.log_failed;
         // The window of the levels below flushed: a write's delay, half a second, and
@@ -29,9 +29,9 @@ impl World {
         self.settle_metadata(process.number);
         self.drop_connections(process.number);
         let remnant = process.arena.into_remnant(&mut self.random);
-        match power {
-            true => self.cut_power(),
-            false => {
+        match death {
+            Death::Kernel | Death::Power => self.lose_memory(death),
+            Death::Killed => {
                 self.counts.kills += 1;
                 self.place = process.shared.then_some(remnant);
                 if !process.shared {
@@ -46,18 +46,28 @@ impl World {
     }
 
     /// Nothing in memory survives, and of the disk only what must.
-    pub fn cut_power(&mut self) {
-        self.counts.power_cuts += 1;
-        self.loss = self.loss.max(Loss::Unflushed);
-        self.disk.power_cut(&mut self.random);
+    pub fn lose_memory(&mut self, death: Death) {
+        match death {
+            Death::Kernel => {
+                self.counts.kernel_crashes += 1;
+                self.loss = self.loss.max(Loss::Kernel);
+                self.disk.crash_kernel(&mut self.random);
+            }
+            _ => {
+                self.counts.power_cuts += 1;
+                self.loss = self.loss.max(Loss::Unflushed);
+                self.disk.power_cut(&mut self.random);
+            }
+        }
         self.place = None;
         self.tampered = false;
-        self.boot = BootId([(self.counts.power_cuts % 250 + 2) as u8; 16]);
+        let boots = self.counts.power_cuts + self.counts.kernel_crashes;
+        self.boot = BootId([(boots % 250 + 2) as u8; 16]);
     }
 
     /// The stop that was asked for is complete, or the log had failed.
     pub fn end_cleanly(&mut self, end: Result<ChainEnd, String>) {
-        let Ok(end) = end else { return self.end_process(false) };
+        let Ok(end) = end else { return self.end_process(Death::Killed) };
         let process = self.process.take().expect("it has stopped");
         self.note("stopped", end.at.0);
         self.counts.clean_stops += 1;

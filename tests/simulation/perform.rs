@@ -1,9 +1,9 @@
 //! What the shard wants done outside: its disk, its helper, its metadata.
 
-use ringmq::base::LogOffset;
 use ringmq::base::memory::LogRing;
 use ringmq::base::metadata::TopicRecord;
 use ringmq::base::topic::TopicConfig;
+use ringmq::base::{LogOffset, WriteMode};
 use ringmq::broker::TopicMade;
 use ringmq::broker::effect::Effect;
 use ringmq::log::{Extents, LogIntent, OpId};
@@ -60,6 +60,14 @@ impl World {
                 let id = self.disk.submit(at, bytes.clone(), durable);
                 let fails = self.disk_fails();
                 let delay = self.delay(usual);
+                match self.write {
+                    WriteMode::Direct => {}
+                    WriteMode::Mmap => self.disk.copy(id),
+                    WriteMode::Buffered | WriteMode::BufferedUncached => {
+                        let copied = self.random.random_range(0..=delay);
+                        self.after(copied, Happening::InCache { process, id });
+                    }
+                }
                 self.after(delay, Happening::Written { process, op, id, at, bytes, fails });
             }
             store::Intent::Log(LogIntent::Sync { op, segment }) => {
@@ -131,9 +139,11 @@ impl World {
             true if self.random.random_bool(0.5) => Ok(len - 512),
             true => Err(5),
         };
-        match fails {
-            false => self.disk.complete(id),
-            true => self.disk.fail(id, &mut self.random),
+        match (fails, self.write.is_cached()) {
+            (false, false) => self.disk.complete(id),
+            (true, false) => self.disk.fail(id, &mut self.random),
+            (false, true) => self.disk.write_out(id),
+            (true, true) => self.disk.fail_write_out(id, &mut self.random),
         }
         Event::Store(Done::Written { op, result })
     }
@@ -167,7 +177,10 @@ impl World {
                     true => Err("no space left on device".to_owned()),
                     false => {
                         self.disk.prepare(base);
-                        let reserved = self.random.random_bool(0.3);
+                        if self.random.random_bool(0.3) {
+                            self.disk.reserve(base);
+                        }
+                        let reserved = self.disk.is_reserved(base);
                         Ok(if reserved { Extents::Reserved } else { Extents::Written })
                     }
                 };

@@ -13,7 +13,7 @@ use super::Random;
 use super::arena::ArenaSizes;
 use super::checker::Queue;
 use super::process::Input;
-use super::world::{Config, Happening, Topic, TurnCrash, World};
+use super::world::{Config, Death, Happening, Topic, TurnCrash, World};
 
 /// How long the end of a run may take in simulated time: what is under way is answered,
 /// everything is read once more, the broker stops and starts, and again.
@@ -38,6 +38,7 @@ impl Config {
                 true => FlushMethod::Dsync,
                 false => FlushMethod::Fdatasync,
             },
+            write: None,
             level: AckLevel::ALL[random.random_range(0..3)],
             retention: RetentionConfig {
                 age_ms_max: [3_000, 15_000, 1_000_000][random.random_range(0..3)],
@@ -76,7 +77,7 @@ impl World {
         self.faults.disk_use = DiskUse(500);
         // A failed log serves no more sends; it ends here as by an operator.
         if self.process.as_ref().is_some_and(|process| process.log_failed) {
-            self.end_process(false);
+            self.end_process(Death::Killed);
         }
         self.until("the broker is up", |world| world.process.is_some());
         self.until("all is answered", |world| world.is_quiet());
@@ -89,7 +90,7 @@ impl World {
             world.process.as_ref().is_some_and(|process| !process.stopping)
         });
         self.audit();
-        self.end_process(true);
+        self.end_process(Death::Power);
         self.until("a start after a power cut", |world| world.process.is_some());
         self.audit();
     }
@@ -123,11 +124,17 @@ impl World {
         let pause = self.delay(2 * self.config.fault_us);
         self.after(pause, Happening::Fault);
         match self.random.random_range(0..100) {
-            0..12 => self.end_process(false),
-            12..20 => self.end_process(true),
+            0..12 => self.end_process(Death::Killed),
+            12..20 => {
+                let death = Death::of_machine(&mut self.random);
+                self.end_process(death);
+            }
             20..45 => {
                 self.faults.turn = Some(TurnCrash {
-                    power: self.random.random_bool(0.4),
+                    death: match self.random.random_bool(0.4) {
+                        true => Death::of_machine(&mut self.random),
+                        false => Death::Killed,
+                    },
                     in_arena: self.random.random_bool(0.7),
                     after: self.random.random_range(0..12),
                 });
@@ -157,7 +164,7 @@ impl World {
     fn fail_disk(&mut self) {
         if self.process.as_ref().is_some_and(|process| process.log_failed) {
             // Long enough without sends: the operator restarts it.
-            return self.end_process(false);
+            return self.end_process(Death::Killed);
         }
         self.faults.disk_error = true;
     }
@@ -167,7 +174,7 @@ impl World {
         if self.process.is_none() {
             return;
         }
-        self.end_process(false);
+        self.end_process(Death::Killed);
         let Some(remnant) = &mut self.place else { return };
         match self.random.random_range(0..3) {
             0 => self.place = None,

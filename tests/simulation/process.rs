@@ -11,7 +11,7 @@ use ringmq::queue::FrozenRun;
 use ringmq::shard::{Event, Shard};
 
 use super::arena::{Crash, SimArena};
-use super::world::{Happening, World};
+use super::world::{Death, Happening, World};
 
 /// One life of the broker.
 pub struct Process {
@@ -129,7 +129,7 @@ impl World {
             Ok(()) => {}
             Err(payload) if payload.is::<Crash>() => {
                 self.counts.kills_in_turn += 1;
-                return self.end_process(crash.is_some_and(|crash| crash.power));
+                return self.end_process(crash.map_or(Death::Killed, |crash| crash.death));
             }
             Err(payload) => resume_unwind(payload),
         }
@@ -137,14 +137,14 @@ impl World {
         for intent in intents {
             if left == Some(0) {
                 self.counts.kills_in_turn += 1;
-                return self.end_process(crash.expect("counted down").power);
+                return self.end_process(crash.expect("counted down").death);
             }
             left = left.map(|left| left - 1);
             self.perform(intent);
         }
         if left.is_some() {
             self.counts.kills_in_turn += 1;
-            return self.end_process(crash.expect("counted down").power);
+            return self.end_process(crash.expect("counted down").death);
         }
         self.look_after_process();
     }

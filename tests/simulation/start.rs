@@ -5,18 +5,20 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use rand::Rng;
-use ringmq::base::AckLevel;
 use ringmq::base::options::BrokerOptions;
+use ringmq::base::{AckLevel, WriteMode};
 use ringmq::broker::{Broker, Identity};
+use ringmq::log::Extents;
 use ringmq::log::recovery::ArenaFound;
 use ringmq::log::run_mark::ArenaId;
+use ringmq::log::scan::SegmentSource;
 use ringmq::shard::Shard;
 use ringmq::store::recovery::{Recovered, Remains, StartError, recover};
 
 use super::arena::SimArena;
 use super::checker::Loss;
 use super::process::Process;
-use super::world::{Happening, World};
+use super::world::{Death, Happening, World};
 
 /// The start did not live to its end.
 struct Interrupted;
@@ -50,7 +52,8 @@ impl World {
             self.counts.broken_starts += 1;
             self.note("start broken off", 0);
             if self.random.random_bool(0.4) {
-                self.cut_power();
+                let death = Death::of_machine(&mut self.random);
+                self.lose_memory(death);
             }
             let delay = self.delay(100_000);
             self.after(delay, Happening::Start);
@@ -60,6 +63,8 @@ impl World {
     fn try_start(&mut self, doom: &mut Doom) -> Result<(), Interrupted> {
         // What the killed process had under way ends before the start gets its locks.
         self.disk.settle(&mut self.random);
+        let any = WriteMode::ALL[self.random.random_range(0..WriteMode::ALL.len())];
+        self.write = self.config.write.unwrap_or(any);
         self.lose_a_run();
         doom.step()?;
         let recovered = self.recover();
@@ -181,7 +186,10 @@ impl World {
             let id = self.disk.submit(at, bytes, false);
             // Killed here, the write lands or not, or in part.
             doom.step()?;
-            self.disk.complete(id);
+            match self.write.is_cached() {
+                true => self.disk.copy(id),
+                false => self.disk.complete(id),
+            }
         }
         Ok(())
     }
@@ -206,6 +214,7 @@ impl World {
         assert!(self.checker.counts.lost == lost || self.gave_up, "lost without a word");
         self.gave_up = false;
         self.counts.starts += 1;
+        self.counts.modes[self.write as usize] += 1;
         self.counts.replayed += report.records_replayed;
         self.counts.scanned += report.records_scanned;
         (self.loss, self.flushed) = (Loss::Nothing, report.log_end);
@@ -218,8 +227,19 @@ impl World {
             let metadata = &self.metadata;
             self.index.fold(start, |topic| metadata.knows(topic));
         }
+        let recovered_end = recovered.chain.at;
         let (method, retention) = (self.config.flush_method, self.config.retention);
         let mut store = recovered.into_store(method, retention, self.faults.disk_use, &arena);
+        // All that the log may write to is opened, and flushed, once more.
+        let first = self.config.geometry.base(recovered_end);
+        let ahead: Vec<_> =
+            self.disk.segments().iter().copied().filter(|it| *it >= first).collect();
+        for base in ahead {
+            self.disk.sync(base);
+            if self.disk.is_reserved(base) {
+                store.on_segment_ready(base, Extents::Reserved);
+            }
+        }
         if !shared {
             store.set_floor(AckLevel::Written);
         }

@@ -9,7 +9,7 @@ use ringmq::base::metadata::DataVersion;
 use ringmq::base::names;
 use ringmq::base::outgoing::Outgoing;
 use ringmq::base::topic::{ACK_ATTRIBUTE, TopicConfig};
-use ringmq::base::{AckLevel, LogOffset, Now};
+use ringmq::base::{AckLevel, LogOffset, Now, WriteMode};
 use ringmq::broker::effect::MetaChange;
 use ringmq::log::retention::{DiskUse, RetentionConfig};
 use ringmq::log::run_mark::{BootId, RunMark};
@@ -36,6 +36,8 @@ pub struct Config {
     pub geometry: Geometry,
     pub sizes: ArenaSizes,
     pub flush_method: FlushMethod,
+    /// How every life writes the log; else each as it comes.
+    pub write: Option<WriteMode>,
     pub level: AckLevel,
     pub retention: RetentionConfig,
     pub clients: usize,
@@ -56,6 +58,8 @@ pub struct World {
     pub events: BTreeMap<(u64, u64), Happening>,
     pub next_event: u64,
     pub disk: Disk,
+    /// How this life writes the log.
+    pub write: WriteMode,
     pub index: Index,
     pub metadata: Metadata,
     /// When the metadata thread has done what it was given.
@@ -108,10 +112,28 @@ pub struct Faults {
 /// The end of a process with its next turn.
 #[derive(Clone, Copy, Debug)]
 pub struct TurnCrash {
-    pub power: bool,
+    pub death: Death,
     /// After so many steps of filling the arena, or after so many intents.
     pub in_arena: bool,
     pub after: u64,
+}
+
+/// What ends a process, and what goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// The process alone.
+    Killed,
+    /// The kernel, and all that is in memory.
+    Kernel,
+    /// The power, and what the device had not made durable.
+    Power,
+}
+
+impl Death {
+    /// One that takes the memory.
+    pub fn of_machine(random: &mut Random) -> Self {
+        if random.random_bool(0.5) { Self::Kernel } else { Self::Power }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,6 +142,9 @@ pub struct WorldCounts {
     pub kills: u64,
     pub kills_in_turn: u64,
     pub power_cuts: u64,
+    pub kernel_crashes: u64,
+    /// Lives that wrote the log in each mode.
+    pub modes: [u64; WriteMode::ALL.len()],
     pub clean_stops: u64,
     pub refused_starts: u64,
     pub broken_starts: u64,
@@ -148,21 +173,85 @@ pub enum Happening {
     Down(u64, Vec<u8>),
     HungUp(u64),
     Left(u64),
-    Sent { process: u64, connection: u64, outgoing: Outgoing, bytes: Vec<u8> },
-    Copied { process: u64, connection: u64 },
-    Closed { process: u64, connection: u64 },
-    Written { process: u64, op: OpId, id: u64, at: LogOffset, bytes: Vec<u8>, fails: bool },
-    Synced { process: u64, op: OpId, segment: LogOffset, covered: Vec<u64>, fails: bool },
-    Job { process: u64 },
-    LogRead { process: u64, slot: SlotId, at: LogOffset, len: u32 },
-    IndexRead { process: u64, load: LoadId, range: ColdRange, block: ColdBlock },
-    IndexRebuilt { process: u64, lost: LostExtent, owner: Owner },
-    DiskChecked { process: u64 },
-    Metadata { process: u64, token: u64, change: MetaChange },
-    Created { process: u64, config: TopicConfig },
-    Ready { process: u64, name: String, result: Result<(), String> },
-    Published { process: u64, version: DataVersion },
-    Deadline { process: u64, number: u64 },
+    Sent {
+        process: u64,
+        connection: u64,
+        outgoing: Outgoing,
+        bytes: Vec<u8>,
+    },
+    Copied {
+        process: u64,
+        connection: u64,
+    },
+    Closed {
+        process: u64,
+        connection: u64,
+    },
+    /// The bytes of a write are in the page cache.
+    InCache {
+        process: u64,
+        id: u64,
+    },
+    Written {
+        process: u64,
+        op: OpId,
+        id: u64,
+        at: LogOffset,
+        bytes: Vec<u8>,
+        fails: bool,
+    },
+    Synced {
+        process: u64,
+        op: OpId,
+        segment: LogOffset,
+        covered: Vec<u64>,
+        fails: bool,
+    },
+    Job {
+        process: u64,
+    },
+    LogRead {
+        process: u64,
+        slot: SlotId,
+        at: LogOffset,
+        len: u32,
+    },
+    IndexRead {
+        process: u64,
+        load: LoadId,
+        range: ColdRange,
+        block: ColdBlock,
+    },
+    IndexRebuilt {
+        process: u64,
+        lost: LostExtent,
+        owner: Owner,
+    },
+    DiskChecked {
+        process: u64,
+    },
+    Metadata {
+        process: u64,
+        token: u64,
+        change: MetaChange,
+    },
+    Created {
+        process: u64,
+        config: TopicConfig,
+    },
+    Ready {
+        process: u64,
+        name: String,
+        result: Result<(), String>,
+    },
+    Published {
+        process: u64,
+        version: DataVersion,
+    },
+    Deadline {
+        process: u64,
+        number: u64,
+    },
     Fault,
     Start,
 }
@@ -177,6 +266,7 @@ impl World {
             events: BTreeMap::new(),
             next_event: 0,
             disk: Disk::new(config.geometry),
+            write: WriteMode::Direct,
             index: Index::default(),
             metadata: Metadata::default(),
             metadata_free_us: 0,
@@ -319,6 +409,10 @@ impl World {
             Happening::Written { op, id, at, bytes, fails, .. } => {
                 Some(self.written(op, id, at, bytes, fails))
             }
+            Happening::InCache { id, .. } => {
+                self.disk.copy(id);
+                None
+            }
             Happening::Synced { op, segment, covered, fails, .. } => {
                 self.note("synced", segment.0);
                 let result = if fails { Err(5) } else { Ok(()) };
@@ -390,6 +484,7 @@ impl Happening {
             Self::Sent { process, .. }
             | Self::Copied { process, .. }
             | Self::Closed { process, .. }
+            | Self::InCache { process, .. }
             | Self::Written { process, .. }
             | Self::Synced { process, .. }
             | Self::Job { process }
