@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::Duration;
 
-use ringmq::base::LogOffset;
+use ringmq::base::{LogOffset, WriteMode};
 use ringmq::engine::files::{Access, IndexFiles, Pace, SegmentFiles};
 use tempfile::TempDir;
 
@@ -13,10 +13,16 @@ const SIZE: u64 = 2 * 1024 * 1024 + 4096;
 const AT_ONCE: Duration = Duration::ZERO;
 const PATIENT: Duration = Duration::from_secs(20);
 
-fn log(direct: bool) -> (TempDir, SegmentFiles) {
+fn log(access: Access) -> (TempDir, SegmentFiles) {
     let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let files = SegmentFiles::new(root.path().to_owned(), SIZE, Access::usual(direct));
+    let files = SegmentFiles::new(root.path().to_owned(), SIZE, access);
     (root, files)
+}
+
+/// Every write mode, where O_DIRECT is to be had and where not.
+fn every_access() -> impl Iterator<Item = Access> {
+    let with_direct = WriteMode::ALL.map(|mode| Access { mode, ..Access::usual(true) });
+    with_direct.into_iter().chain([Access::usual(false)])
 }
 
 fn prepare(files: &SegmentFiles, start: u64) {
@@ -25,8 +31,8 @@ fn prepare(files: &SegmentFiles, start: u64) {
 
 #[test]
 fn a_prepared_segment_has_its_size_its_zeros_and_its_space() {
-    for direct in [false, true] {
-        let (_root, files) = log(direct);
+    for access in every_access() {
+        let (_root, files) = log(access);
         prepare(&files, SIZE);
         let path = files.path(LogOffset(SIZE));
         assert_eq!(path.file_name().unwrap().len(), 20);
@@ -39,8 +45,8 @@ fn a_prepared_segment_has_its_size_its_zeros_and_its_space() {
 
 #[test]
 fn a_segment_that_was_handed_over_early_is_known_by_its_extents() {
-    for direct in [false, true] {
-        let (_root, files) = log(direct);
+    for access in every_access() {
+        let (_root, files) = log(access);
         let is_filled = || files.open_writable(LogOffset(0), AT_ONCE).unwrap().is_filled();
         files.prepare(LogOffset(0), &|| Pace::HandOver).unwrap();
         let metadata = fs::metadata(files.path(LogOffset(0))).unwrap();
@@ -64,12 +70,44 @@ fn a_segment_that_was_handed_over_early_is_known_by_its_extents() {
     }
 }
 
+/// On such a file system metadata has to be durable before a block can be found.
+#[test]
+fn where_blocks_move_when_they_are_written_no_cached_segment_counts_as_filled() {
+    for (mode, counts) in [(WriteMode::Direct, true), (WriteMode::Mmap, false)] {
+        let access = Access { mode, in_place: false, ..Access::usual(true) };
+        let (_root, files) = log(access);
+        assert_eq!(files.open_or_prepare(LogOffset(0)).unwrap().is_filled(), counts, "{mode}");
+        let again = files.open_writable(LogOffset(0), AT_ONCE).unwrap();
+        assert_eq!(again.is_filled(), counts, "{mode}");
+    }
+}
+
+#[test]
+fn a_name_that_leads_to_another_file_or_to_a_shorter_one_is_told() {
+    let (_root, files) = log(Access::usual(true));
+    let (start, other) = (LogOffset(0), LogOffset(SIZE));
+    let id = files.open_or_prepare(start).unwrap().id();
+    files.check_still_there(start, id).unwrap();
+    prepare(&files, SIZE);
+    fs::rename(files.path(start), files.path(LogOffset(2 * SIZE))).unwrap();
+    let why = files.check_still_there(start, id).unwrap_err().to_string();
+    assert!(why.starts_with("cannot find "), "{why}");
+    fs::rename(files.path(other), files.path(start)).unwrap();
+    let why = files.check_still_there(start, id).unwrap_err().to_string();
+    assert!(why.contains("another file has taken its place"), "{why}");
+    fs::rename(files.path(LogOffset(2 * SIZE)), files.path(start)).unwrap();
+    files.check_still_there(start, id).unwrap();
+    File::options().write(true).open(files.path(start)).unwrap().set_len(4096).unwrap();
+    let why = files.check_still_there(start, id).unwrap_err().to_string();
+    assert!(why.contains("it has 4096 bytes"), "{why}");
+}
+
 /// What a start writes from a dead process's arena ends in a group that was closed in
 /// ordinary memory; a direct write refused it, and with it the start.
 #[test]
 fn blocks_are_written_wherever_they_lie_in_memory() {
-    for direct in [false, true] {
-        let (_root, files) = log(direct);
+    for access in every_access() {
+        let (_root, files) = log(access);
         let segment = files.open_or_prepare(LogOffset(0)).unwrap();
         let memory: Vec<u8> = (0..3 * 4096).map(|i| (i % 251) as u8).collect();
         let blocks = |skip: usize| &memory[memory.as_ptr().align_offset(4096) + skip..][..4096];
@@ -83,7 +121,7 @@ fn blocks_are_written_wherever_they_lie_in_memory() {
 
 #[test]
 fn segments_are_listed_in_order_and_leftovers_of_a_kill_are_removed() {
-    let (root, files) = log(false);
+    let (root, files) = log(Access::usual(false));
     for start in [2 * SIZE, 0, SIZE] {
         prepare(&files, start);
     }
@@ -95,7 +133,7 @@ fn segments_are_listed_in_order_and_leftovers_of_a_kill_are_removed() {
 
 #[test]
 fn a_segment_of_another_size_is_named_instead_of_being_read() {
-    let (root, files) = log(false);
+    let (root, files) = log(Access::usual(false));
     fs::write(root.path().join("00000000000000000000"), "short").unwrap();
     let error = files.list().unwrap_err().to_string();
     assert!(error.contains("00000000000000000000") && error.contains("5 bytes"), "{error}");
@@ -103,7 +141,7 @@ fn a_segment_of_another_size_is_named_instead_of_being_read() {
 
 #[test]
 fn an_interrupted_preparation_leaves_nothing() {
-    let (root, files) = log(false);
+    let (root, files) = log(Access::usual(false));
     let pieces = std::cell::Cell::new(0);
     let pace = || {
         pieces.set(pieces.get() + 1);
@@ -116,7 +154,7 @@ fn an_interrupted_preparation_leaves_nothing() {
 
 #[test]
 fn a_segment_that_exists_is_never_replaced() {
-    let (_root, files) = log(false);
+    let (_root, files) = log(Access::usual(false));
     prepare(&files, 0);
     prepare(&files, SIZE);
     files.open_writable(LogOffset(0), AT_ONCE).unwrap().file().write_all_at(b"kept", 0).unwrap();
@@ -130,7 +168,7 @@ fn a_segment_that_exists_is_never_replaced() {
 
 #[test]
 fn a_recycled_segment_keeps_its_content_under_the_new_name() {
-    let (_root, files) = log(false);
+    let (_root, files) = log(Access::usual(false));
     prepare(&files, 0);
     let old = files.open_writable(LogOffset(0), AT_ONCE).unwrap();
     old.file().write_all_at(b"stale", 4096).unwrap();
@@ -147,7 +185,7 @@ fn a_recycled_segment_keeps_its_content_under_the_new_name() {
 
 #[test]
 fn a_segment_has_one_writer_and_any_number_of_readers() {
-    let (_root, files) = log(false);
+    let (_root, files) = log(Access::usual(false));
     prepare(&files, 0);
     let writer = files.open_writable(LogOffset(0), AT_ONCE).unwrap();
     let error = files.open_writable(LogOffset(0), AT_ONCE).unwrap_err();
@@ -164,7 +202,7 @@ fn a_segment_has_one_writer_and_any_number_of_readers() {
 /// everything else of the process is gone. A duplicated descriptor plays that part.
 #[test]
 fn the_lock_lasts_as_long_as_the_description_and_not_just_the_descriptor() {
-    let (_root, files) = log(false);
+    let (_root, files) = log(Access::usual(false));
     prepare(&files, 0);
     let writer = files.open_writable(LogOffset(0), AT_ONCE).unwrap();
     let in_flight = writer.file().try_clone().unwrap();
