@@ -11,6 +11,7 @@ use ringmq::reactor::{
     RingConfig, stop_at_sigbus,
 };
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
@@ -106,6 +107,44 @@ fn bytes_written_across_the_wrap_read_back_in_order_and_are_counted() {
         assert_eq!(copied, expected, "{mode}");
         assert!((1..=3).contains(&writes.punted), "{writes:?}");
         assert!(counters.minor_faults > 0);
+    });
+}
+
+/// Pages of the page cache that the disk does not have, as cachestat counts them; None
+/// before Linux 6.5.
+fn unwritten_pages(file: &File) -> Option<u64> {
+    const CACHESTAT: i64 = 451;
+    let whole_file = [0u64, 0];
+    // Cached, dirty, being written, evicted, recently evicted.
+    let mut counts = [0u64; 5];
+    // SAFETY: both arrays have the layout and size that the call reads and fills.
+    let done = unsafe {
+        let (range, counts) = (whole_file.as_ptr(), counts.as_mut_ptr());
+        nix::libc::syscall(CACHESTAT, file.as_raw_fd(), range, counts, 0)
+    };
+    (done == 0).then_some(counts[1] + counts[2])
+}
+
+#[test]
+fn when_a_write_is_told_the_disk_has_it() {
+    every_way(|mut ring, mode| {
+        let directory = directory();
+        let path = directory.path().join("segment");
+        let file = cached(&path, mode);
+        let (mut arena, id) = add_arena(&mut ring, 0);
+        let at = append(&mut arena, &pattern(512 * 1024, 3));
+        for token in 0..4 {
+            let (len, file_offset) = (128 * 1024, token * 128 * 1024);
+            let at = at + token * 128 * 1024;
+            let write = DiskWrite { arena: id, at, len, file_offset, durable: false };
+            ring.write_cached(&file, write, token);
+        }
+        if mode == WriteMode::Mmap {
+            assert_ne!(unwritten_pages(&open(&path)), Some(0), "it is copied and not yet out");
+        }
+        let ends = await_ends(&mut ring, 4);
+        assert!(ends.iter().all(|(_, result)| result.is_ok()), "{ends:?}");
+        assert!(unwritten_pages(&open(&path)).is_none_or(|pages| pages == 0), "{mode}");
     });
 }
 
