@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use ringmq::engine::files::directory::{self, Foreseen};
 use ringmq::engine::files::{Choice, DataDirectory, DirectoryError, Wanted, small};
 
 const AT_ONCE: Duration = Duration::ZERO;
@@ -192,4 +193,27 @@ fn a_killed_process_leaves_the_directory_to_the_next() {
     child.kill().unwrap();
     DataDirectory::open(root.path(), &wanted(), PATIENT).unwrap();
     child.wait().unwrap();
+}
+
+#[test]
+fn a_look_at_a_directory_tells_what_a_start_would_and_leaves_no_trace() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("data");
+    let available = 1 << 40;
+    let look = |wanted: &Wanted| directory::foresee(&path, wanted, available);
+    assert!(matches!(look(&wanted()), Ok(Foreseen::ToBeMade(_))));
+    assert!(!path.exists());
+    let too_small = directory::foresee(&path, &wanted(), 1);
+    assert!(matches!(too_small, Err(DirectoryError::TooSmall { .. })), "{too_small:?}");
+
+    let held = open(&path, &wanted()).unwrap();
+    // Also while somebody uses it.
+    let Ok(Foreseen::There(identity)) = look(&wanted()) else { panic!() };
+    assert_eq!(&identity, held.identity());
+    let other = Wanted { cluster: Choice::Given("other".to_owned()), ..wanted() };
+    assert!(matches!(look(&other), Err(DirectoryError::Differs { flag: "cluster", .. })));
+
+    std::fs::write(root.path().join("thesis.tex"), "years of work").unwrap();
+    let foreign = directory::foresee(root.path(), &wanted(), available);
+    assert!(matches!(foreign, Err(DirectoryError::Foreign { .. })), "{foreign:?}");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use crate::base::LogOffset;
-use crate::engine::files::small;
+use crate::engine::files::identity::arena_name;
 use crate::log::run_mark::ArenaId;
 use crate::reactor::{
     Arena, ArenaError, ArenaIdentity, ArenaName, ArenaPlace, ArenaSizes, OldArena,
@@ -126,10 +126,6 @@ pub fn remove_arena(place: &ArenaPlace, directory: &[u8; 16], shard: u16) {
             _ => {}
         }
     }
-}
-
-pub fn arena_name(directory: &[u8; 16], shard: u16) -> String {
-    format!("ringmq-{}-{shard}", small::hex(directory))
 }
 
 /// The arena of a shard of a data directory; its lives are told apart by their number.

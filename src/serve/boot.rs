@@ -9,12 +9,13 @@ use std::time::Instant;
 
 use tracing::{error, info, warn};
 
-use super::arena::{Found, NewArena, arena_id, arena_name, find_old_arena};
+use super::arena::{Found, NewArena, arena_id, find_old_arena};
 use crate::base::options::BrokerOptions;
 use crate::base::transfer::Through;
 use crate::base::{AckLevel, LogOffset, QueueOffset, TopicId};
 use crate::broker::{Broker, Identity, OffsetChange, Restored, journaled_positions};
 use crate::control::metadata::{OffsetEntry, ShardMetadata};
+use crate::engine::files::identity::arena_name;
 use crate::engine::files::{
     DataDirectory, FileError, IndexFiles, SegmentFile, SegmentFiles, directory, small,
 };

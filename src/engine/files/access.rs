@@ -6,7 +6,7 @@ use nix::sys::statfs::{
     BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, TMPFS_MAGIC, XFS_SUPER_MAGIC, statfs,
 };
 
-use super::disk::direct_write_works;
+use super::disk::{write_to_named, write_to_unnamed};
 use super::error::{FileError, Tried};
 use crate::base::WriteMode;
 
@@ -35,11 +35,24 @@ impl Access {
 
     /// What is to be had in `directory`, and why O_DIRECT is not, if so.
     pub fn probe(directory: &Path) -> Result<(Self, Option<&'static str>), FileError> {
+        Self::probe_by(directory, write_to_named)
+    }
+
+    /// The same, without changing anything there.
+    pub fn look(directory: &Path) -> Result<(Self, Option<&'static str>), FileError> {
+        Self::probe_by(directory, write_to_unnamed)
+    }
+
+    /// `write` makes a direct write into a directory.
+    fn probe_by(
+        directory: &Path,
+        write: fn(&Path) -> Result<bool, FileError>,
+    ) -> Result<(Self, Option<&'static str>), FileError> {
         let found = statfs(directory).tried("ask for the file system of", directory)?;
         let kind = found.filesystem_type();
         let no_direct = if kind == BTRFS_SUPER_MAGIC {
             Some("btrfs copies on every write")
-        } else if direct_write_works(directory)? {
+        } else if write(directory)? {
             None
         } else {
             Some("the file system refuses O_DIRECT")

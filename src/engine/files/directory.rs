@@ -111,8 +111,28 @@ impl DataDirectory {
     }
 }
 
+/// What a start meets.
+#[derive(Debug)]
+pub enum Foreseen {
+    There(Identity),
+    ToBeMade(Identity),
+}
+
 fn shard_folder(path: &Path, shard: u16) -> PathBuf {
     path.join(format!("shard-{shard}"))
+}
+
+/// The identity that a start with `wanted` would find in the directory or give it, with
+/// `available` bytes free there. Changes nothing and waits for nobody.
+pub fn foresee(path: &Path, wanted: &Wanted, available: u64) -> Result<Foreseen, DirectoryError> {
+    if let Some(identity) = Identity::load(&path.join(IDENTITY))? {
+        identity.check(path, wanted)?;
+        return Ok(Foreseen::There(identity));
+    }
+    if path.exists() {
+        refuse_foreign(path)?;
+    }
+    Ok(Foreseen::ToBeMade(Identity::new(path, wanted, available)?))
 }
 
 /// Makes the folders, then the identity: a directory without one is not yet made, and

@@ -63,27 +63,37 @@ pub fn boot_id() -> Result<[u8; 16], FileError> {
         .tried("understand", path)
 }
 
-/// Whether a direct write of a block is taken.
-pub(super) fn direct_write_works(directory: &Path) -> Result<bool, FileError> {
+/// Whether a direct write of a block is taken, by a file that is removed again.
+pub(super) fn write_to_named(directory: &Path) -> Result<bool, FileError> {
     let path = directory.join("probe.tmp");
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .custom_flags(libc::O_DIRECT)
-        .open(&path);
-    let zeros = Aligned::zeros(BLOCK_BYTES as usize);
-    let written = file.and_then(|file| file.write_all_at(zeros.bytes(), 0));
-    let removed = match fs::remove_file(&path) {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).custom_flags(libc::O_DIRECT);
+    let works = direct_write_works(&options, &path);
+    match fs::remove_file(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
-    };
-    removed.tried("remove", &path)?;
+    }
+    .tried("remove", &path)?;
+    works
+}
+
+/// The same by a file that never has a name, so that nothing changes there. Where no file
+/// can be without a name it is an error.
+pub(super) fn write_to_unnamed(directory: &Path) -> Result<bool, FileError> {
+    let mut options = OpenOptions::new();
+    let unnamed = options.write(true).custom_flags(libc::O_TMPFILE).open(directory);
+    unnamed.tried("make a file without a name in", directory)?;
+    direct_write_works(options.custom_flags(libc::O_TMPFILE | libc::O_DIRECT), directory)
+}
+
+fn direct_write_works(options: &OpenOptions, path: &Path) -> Result<bool, FileError> {
+    let zeros = Aligned::zeros(BLOCK_BYTES as usize);
+    let written = options.open(path).and_then(|file| file.write_all_at(zeros.bytes(), 0));
     match written {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
             Ok(false)
         }
-        result => result.tried("write", &path).map(|()| true),
+        result => result.tried("write", path).map(|()| true),
     }
 }
 
@@ -156,7 +166,8 @@ mod tests {
         let disk = DiskSpace::of(directory.path()).unwrap();
         assert!(disk.used + disk.available > 0);
         assert_eq!(boot_id().unwrap(), boot_id().unwrap());
-        let direct = direct_write_works(directory.path()).unwrap();
+        let direct = write_to_named(directory.path()).unwrap();
+        assert_eq!(write_to_unnamed(directory.path()).unwrap(), direct);
         let probe = probe_flush(directory.path(), direct).unwrap();
         assert!(probe.dsync > Duration::ZERO && probe.fdatasync > Duration::ZERO);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "scratch files are gone");

@@ -160,6 +160,11 @@ fn segment_bytes(
     Ok(given)
 }
 
+/// What the arena of a directory's shard is called, wherever it lies.
+pub fn arena_name(directory: &[u8; 16], shard: u16) -> String {
+    format!("ringmq-{}-{shard}", small::hex(directory))
+}
+
 /// Sixteen bytes that no other directory or arena has.
 pub fn random_id() -> Result<[u8; 16], FileError> {
     let source = Path::new("/dev/urandom");

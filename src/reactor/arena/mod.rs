@@ -98,7 +98,13 @@ pub enum ArenaError {
 impl ArenaPlace {
     /// The usual place: the first mounted hugetlbfs, and `/dev/shm`.
     pub fn usual() -> Self {
-        Self { huge: huge_mount(), shared: PathBuf::from("/dev/shm") }
+        // Where the mounts cannot be read, no hugetlbfs is known.
+        Self::among(&fs::read_to_string("/proc/self/mounts").unwrap_or_default())
+    }
+
+    /// The usual place on a machine with these mounts, as `/proc/self/mounts` tells them.
+    pub fn among(mounts: &str) -> Self {
+        Self { huge: huge_mount(mounts), shared: PathBuf::from("/dev/shm") }
     }
 
     /// Where an arena of this name may be found, in the order of trying.
@@ -323,8 +329,7 @@ fn has_room(file: &File, bytes: usize) -> io::Result<bool> {
 }
 
 /// The mount point of the first hugetlbfs, if there is one.
-fn huge_mount() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+fn huge_mount(mounts: &str) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
         let mut words = line.split(' ').skip(1);
         let (point, kind) = (words.next()?, words.next()?);
