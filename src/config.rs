@@ -18,6 +18,7 @@ use clap::Parser;
 pub use crate::base::options::BrokerOptions;
 pub use crate::engine::files::{Choice, Wanted};
 pub use machine::Machine;
+pub use quantity::{cpu_list, in_units};
 pub use shown::ShardIdentity;
 pub use written::{FileRefused, SendArgs, Settings, TailArgs};
 
@@ -33,6 +34,7 @@ pub enum Role {
     Send(SendConfig),
     Tail(TailConfig),
     Stats(StatsConfig),
+    Doctor(DoctorConfig),
     Echo(EchoConfig),
 }
 
@@ -147,6 +149,14 @@ pub struct TailConfig {
     pub name_servers: Vec<String>,
 }
 
+#[derive(Debug)]
+pub struct DoctorConfig {
+    /// What a start with the same flags would serve with, or why it would be refused:
+    /// that is a diagnosis as well.
+    pub serve: Result<Box<Config>, ParseError>,
+    pub json: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TailFrom {
     First,
@@ -188,8 +198,12 @@ pub fn parse(
 ) -> Result<Role, ParseError> {
     let line = CommandLine::try_parse_from(args).map_err(ParseError::Usage)?;
     let role = match line.command {
-        None => return serve(line.serve, machine),
-        Some(Command::Serve(args)) => return serve(*args, machine),
+        None => return serve(line.serve, machine).map(Role::Serve),
+        Some(Command::Serve(args)) => return serve(*args, machine).map(Role::Serve),
+        Some(Command::Doctor(args)) => {
+            let json = args.json;
+            return Ok(Role::Doctor(DoctorConfig { serve: serve(args.serve, machine), json }));
+        }
         Some(Command::Namesrv(args)) => checked::name_server(args).map(Role::NameServer),
         Some(Command::Send(args)) => checked::send(args).map(Role::Send),
         Some(Command::Tail(args)) => checked::tail(args).map(Role::Tail),
@@ -199,14 +213,14 @@ pub fn parse(
     role.map_err(ParseError::Config)
 }
 
-fn serve(args: ServeArgs, machine: &Machine) -> Result<Role, ParseError> {
+fn serve(args: ServeArgs, machine: &Machine) -> Result<Box<Config>, ParseError> {
     let from_file = match &args.config {
         Some(path) => Settings::from_file(path).map_err(ParseError::File)?,
         None => Settings::default(),
     };
     let settings = args.settings.or(from_file);
     let config = Config::check(settings, machine).map_err(ParseError::Config)?;
-    Ok(Role::Serve(Box::new(config)))
+    Ok(Box::new(config))
 }
 
 impl fmt::Display for ConfigError {

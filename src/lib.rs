@@ -55,6 +55,11 @@ pub mod client;
 /// A data thread: rings, files and mailboxes around its shards.
 #[forbid(unsafe_code)]
 pub mod engine;
+
+/// `ringmq doctor`: whether this machine can run a broker, and whether it is tuned for one.
+#[forbid(unsafe_code)]
+pub mod doctor;
+
 /// `ringmq serve`: starts the threads, speaks for the node, and ends it.
 #[forbid(unsafe_code)]
 pub mod serve;

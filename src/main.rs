@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use ringmq::client;
 use ringmq::config::{self, Machine, NameServerConfig, ParseError, Role};
 use ringmq::control::name_server::{AloneOptions, serve_alone};
+use ringmq::doctor;
 use ringmq::serve;
 use tracing_subscriber::EnvFilter;
 
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     let logs = logs.with_ansi(std::io::stderr().is_terminal());
     logs.init();
     let played = match role {
+        Role::Doctor(config) => return doctor::run(config),
         Role::Serve(config) => serve::run(&config),
         Role::NameServer(config) => {
             let NameServerConfig { listen, port, data_dir } = config;

@@ -241,6 +241,10 @@ fn subcommands_have_their_own_settings() {
     assert!(refusal("tail T --count 0").starts_with("--count 0: "));
     let Ok(Role::Echo(config)) = parse("echo --cores 3 --spin-us 7") else { panic!() };
     assert_eq!((config.cores, config.spin), (vec![3], Duration::from_micros(7)));
+    let Ok(Role::Doctor(config)) = parse("doctor --json --shards 3") else { panic!() };
+    assert!(config.json && config.serve.unwrap().wanted.shards == Choice::Given(3));
+    let Ok(Role::Doctor(config)) = parse("doctor --shards 0") else { panic!() };
+    assert!(!config.json && config.serve.unwrap_err().to_string().starts_with("--shards 0: "));
     assert!(refusal("tail T --from middle").starts_with("--from middle: "));
     assert!(refusal("send a/b x").contains("topic"));
     assert!(matches!(parse("namesrv --arena 1"), Err(ParseError::Usage(_))));

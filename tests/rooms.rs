@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// A room and what it may use besides itself and `base`. A row may be a part of a room
 /// that others use by itself; a permission may be for a part only.
-const MAP: [(&str, &[&str]); 16] = [
+const MAP: [(&str, &[&str]); 17] = [
     ("base", &[]),
     ("wire", &[]),
     ("log", &[]),
@@ -23,6 +23,7 @@ const MAP: [(&str, &[&str]); 16] = [
     ("config", &["engine::files"]),
     ("control", &["namesrv", "wire"]),
     ("client", &["wire", "config"]),
+    ("doctor", &["config", "engine::files", "reactor"]),
     ("serve", EVERYTHING),
 ];
 

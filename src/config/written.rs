@@ -31,6 +31,8 @@ pub enum Command {
     /// Ask brokers how they are, or tell them what to do
     #[command(subcommand)]
     Admin(AdminCommand),
+    /// Say whether this machine can run a broker, and what makes it slower than it could be
+    Doctor(Box<DoctorArgs>),
     /// Answer every frame with itself: the reactor without a broker, to measure against
     #[command(hide = true)]
     Echo(EchoArgs),
@@ -43,6 +45,15 @@ pub struct ServeArgs {
     pub config: Option<PathBuf>,
     #[command(flatten)]
     pub settings: Settings,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// One JSON document instead of lines
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub serve: ServeArgs,
 }
 
 #[derive(Debug, Args)]
