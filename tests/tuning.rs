@@ -355,3 +355,50 @@ fn what_it_does_not_understand_it_refuses() {
     }
     assert_eq!(made.all(), before);
 }
+
+/// The text of a file of the repository.
+fn kept_in(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+#[test]
+fn the_seccomp_profile_allows_io_uring_and_names_an_error_for_all_it_denies() {
+    let profile: serde_json::Value =
+        serde_json::from_str(&kept_in("tuning/seccomp-io-uring.json")).unwrap();
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_ALLOW");
+    let rules = profile["syscalls"].as_array().unwrap();
+    let denied = |name: &str| {
+        let names = |rule: &serde_json::Value| rule["names"].as_array().unwrap().clone();
+        rules.iter().filter(|rule| rule["args"].is_null()).flat_map(names).any(|one| one == name)
+    };
+    for needed in ["io_uring_setup", "io_uring_enter", "io_uring_register", "clone", "socket"] {
+        assert!(!denied(needed), "{needed}");
+    }
+    for harmful in ["mount", "ptrace", "bpf", "kexec_load", "unshare", "clone3", "init_module"] {
+        assert!(denied(harmful), "{harmful}");
+    }
+    for rule in rules {
+        assert_eq!(rule["action"], "SCMP_ACT_ERRNO", "{rule}");
+        assert!(rule["errnoRet"].is_u64() && rule["comment"].is_string(), "{rule}");
+    }
+}
+
+#[test]
+fn the_table_of_the_readme_and_the_doctors_advice_name_settings_that_there_are() {
+    let readme = kept_in("tuning/README.md");
+    for setting in SETTINGS {
+        assert!(readme.contains(&format!("\n| `{setting}` | ")), "{setting} is not explained");
+    }
+    let rows = readme.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, SETTINGS.len());
+    let mut advice = 0;
+    for file in ["kernel", "memory", "cpu", "disk", "network"] {
+        let rules = kept_in(&format!("src/doctor/judge/{file}.rs"));
+        for rest in rules.split("tuning/tune apply ").skip(1) {
+            let name = rest.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap();
+            assert!(SETTINGS.contains(&name), "{name} in {file}.rs");
+            advice += 1;
+        }
+    }
+    assert!(advice > 3);
+}
