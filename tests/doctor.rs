@@ -38,6 +38,7 @@ impl Made {
             ("proc/self/status", "Name:\tx\nCapEff:\t0000000000004000\nSeccomp:\t0\n"),
             ("proc/meminfo", "MemAvailable:   10240000 kB\nHugepagesize:       2048 kB\n"),
             ("proc/1/comm", "systemd\n"),
+            ("proc/2/comm", "kthreadd\n"),
             ("proc/77/comm", "kdamond.0\n"),
             ("proc/interrupts", INTERRUPTS),
             ("proc/irq/35/smp_affinity_list", "0-3\n"),
@@ -298,6 +299,16 @@ fn a_machine_that_shows_nothing_is_unknown_in_every_such_line_and_never_a_panic(
         assert_eq!(*state, State::Unknown, "{name}");
         assert!(found.contains('/'), "{name} names what it wanted to see: {found}");
     }
+}
+
+#[test]
+fn where_kernel_threads_are_hidden_nobody_claims_that_none_watches_the_memory() {
+    let made = Made::new();
+    made.remove("proc/2/comm");
+    let facts = made.facts();
+    assert!(facts.memory.monitors.is_err() && facts.cpu.irqbalance.is_err());
+    made.remove("proc/77/comm");
+    assert!(made.facts().memory.monitors.is_err());
 }
 
 #[test]

@@ -9,6 +9,9 @@ use nix::unistd::{AccessFlags, access};
 use super::super::facts::{Fact, Unknown};
 use crate::config::cpu_list;
 
+/// The parent of all kernel threads.
+const KERNEL_THREADS: &str = "kthreadd";
+
 /// Paths are given without the leading slash, and told with it.
 pub struct Tree {
     root: PathBuf,
@@ -99,12 +102,18 @@ impl Tree {
         fs::metadata(self.at(path)).map_or(0, |found| found.len())
     }
 
-    /// The names of all processes and kernel threads.
+    /// The names of all processes and kernel threads; unknown in a container, or where
+    /// those of others are hidden.
     pub fn commands(&self) -> Fact<Vec<String>> {
         let ids = self.names("proc")?;
         let ids = ids.iter().filter(|id| id.bytes().all(|digit| digit.is_ascii_digit()));
         // Who has ended meanwhile has no name any more.
-        Ok(ids.filter_map(|id| self.text(format!("proc/{id}/comm")).ok()).collect())
+        let names = ids.filter_map(|id| self.text(format!("proc/{id}/comm")).ok());
+        let names: Vec<_> = names.collect();
+        match names.iter().any(|name| name == KERNEL_THREADS) {
+            true => Ok(names),
+            false => Err(Unknown("/proc shows no kernel threads to this process".to_owned())),
+        }
     }
 
     /// `Key: 123 kB` of `proc/meminfo`, in bytes.
