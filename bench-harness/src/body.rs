@@ -2,12 +2,12 @@
 //! it is the message that was sent.
 //!
 //! ```text
-//!  0 …                     -32    -28   -20        -16     -12   -4
-//!  | filler (constant) …    | mark | run | producer | queue | seq | crc |
+//!  0 …                     -40    -36   -28        -24     -20    -12   -4
+//!  | filler (constant) …    | mark | run | producer | queue | sent | seq | crc |
 //! ```
 //!
 //! The crc covers all before it. It comes last, so that the sender keeps the
-//! CRC of everything that stays the same and adds only eight bytes.
+//! CRC of everything that stays the same and adds only sixteen bytes.
 
 /// Where a message belongs: messages of one stream are numbered without gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -23,6 +23,8 @@ pub struct Stream {
 pub struct Stamp {
     pub stream: Stream,
     pub seq: u64,
+    /// When it was meant to be sent, by the sender's clock.
+    pub sent_ns: u64,
     /// The CRC-32 of the whole body, for comparison with the stored BODYCRC.
     pub body_crc: u32,
 }
@@ -36,15 +38,16 @@ pub enum BodyError {
     Corrupt { stated: u32, computed: u32 },
 }
 
-pub const TRAILER_BYTES: usize = 32;
+pub const TRAILER_BYTES: usize = 40;
 const MARK: [u8; 4] = *b"RMQB";
-const SEQ_FROM_END: usize = 12;
+/// Sent, seq and crc: what differs between two bodies of a stream.
+pub const STAMP_BYTES: usize = 20;
 
-/// The CRC of a stream's bodies up to the sequence number.
+/// The CRC of a stream's bodies up to what is stamped.
 #[derive(Clone, Copy)]
 pub struct BodyCrc(u32);
 
-/// A body of `len` bytes whose sequence and crc are still to be stamped.
+/// A body of `len` bytes that is still to be stamped.
 pub fn prepare(len: usize, stream: Stream) -> (Vec<u8>, BodyCrc) {
     assert!(len >= TRAILER_BYTES, "a body holds at least its trailer");
     let mut body: Vec<u8> = (0..len - TRAILER_BYTES).map(|i| b'a' + (i % 26) as u8).collect();
@@ -57,13 +60,13 @@ pub fn prepare(len: usize, stream: Stream) -> (Vec<u8>, BodyCrc) {
     (body, crc)
 }
 
-/// Writes sequence and crc into the last twelve bytes of a prepared body.
-pub fn stamp(tail: &mut [u8; SEQ_FROM_END], crc: BodyCrc, seq: u64) {
-    let seq = seq.to_be_bytes();
+/// Writes time, sequence and crc into the last bytes of a prepared body.
+pub fn stamp(tail: &mut [u8; STAMP_BYTES], crc: BodyCrc, sent_ns: u64, seq: u64) {
+    tail[..8].copy_from_slice(&sent_ns.to_be_bytes());
+    tail[8..16].copy_from_slice(&seq.to_be_bytes());
     let mut hasher = crc32fast::Hasher::new_with_initial(crc.0);
-    hasher.update(&seq);
-    tail[..8].copy_from_slice(&seq);
-    tail[8..].copy_from_slice(&hasher.finalize().to_be_bytes());
+    hasher.update(&tail[..16]);
+    tail[16..].copy_from_slice(&hasher.finalize().to_be_bytes());
 }
 
 /// Reads a body back.
@@ -76,6 +79,7 @@ pub fn check(body: &[u8]) -> Result<Stamp, BodyError> {
     let run = u64::from_be_bytes(take(&mut rest));
     let producer = u32::from_be_bytes(take(&mut rest));
     let queue = u32::from_be_bytes(take(&mut rest));
+    let sent_ns = u64::from_be_bytes(take(&mut rest));
     let seq = u64::from_be_bytes(take(&mut rest));
     let stated_bytes: [u8; 4] = take(&mut rest);
     let mut hasher = crc32fast::Hasher::new();
@@ -86,7 +90,7 @@ pub fn check(body: &[u8]) -> Result<Stamp, BodyError> {
     }
     hasher.update(&stated_bytes);
     let body_crc = hasher.finalize();
-    Ok(Stamp { stream: Stream { run, producer, queue }, seq, body_crc })
+    Ok(Stamp { stream: Stream { run, producer, queue }, seq, sent_ns, body_crc })
 }
 
 /// The trailer's length is fixed, so its fields are there.
@@ -104,7 +108,7 @@ mod tests {
 
     fn stamped(len: usize, seq: u64) -> Vec<u8> {
         let (mut body, crc) = prepare(len, STREAM);
-        stamp(body.last_chunk_mut().unwrap(), crc, seq);
+        stamp(body.last_chunk_mut().unwrap(), crc, 77, seq);
         body
     }
 
@@ -114,7 +118,7 @@ mod tests {
             let body = stamped(len, 1 << 40);
             assert_eq!(body.len(), len);
             let stamp = check(&body).unwrap();
-            assert_eq!((stamp.stream, stamp.seq), (STREAM, 1 << 40));
+            assert_eq!((stamp.stream, stamp.seq, stamp.sent_ns), (STREAM, 1 << 40, 77));
             assert_eq!(stamp.body_crc, crc32fast::hash(&body));
         }
     }
@@ -127,6 +131,6 @@ mod tests {
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(check(&bad).is_err(), "bit {bit}");
         }
-        assert_eq!(check(&body[..31]), Err(BodyError::Foreign));
+        assert_eq!(check(&body[..TRAILER_BYTES - 1]), Err(BodyError::Foreign));
     }
 }

@@ -1,7 +1,7 @@
 //! Results: a few lines for people, one JSON object for scripts.
 
-use crate::load::Outcome;
-use crate::measure::{HostFacts, MachineMark, MachineUse, ProcessMark, ProcessUse};
+use crate::load::{Outcome, Second};
+use crate::measure::{self, HostFacts, MachineMark, MachineUse, ProcessMark, ProcessUse};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::io;
@@ -21,6 +21,8 @@ pub struct Latency {
     pub max_us: f64,
     /// Percentile and microseconds, finer towards the tail.
     pub curve: Vec<(f64, f64)>,
+    /// The whole histogram of nanoseconds: HdrHistogram's V2 encoding, compressed, in base64.
+    pub hdr_v2: String,
 }
 
 impl Latency {
@@ -42,6 +44,7 @@ impl Latency {
             p9999_us: at(0.9999),
             max_us: us(histogram.max()),
             curve,
+            hdr_v2: measure::encode(histogram),
         }
     }
 }
@@ -75,6 +78,7 @@ impl Throughput {
 pub struct Cost {
     pub pid: u32,
     pub cpu_us_per_message: f64,
+    pub cpu_ns_per_byte: f64,
     /// Cores' worth of CPU.
     pub cpu_cores: f64,
     pub written_per_payload_byte: f64,
@@ -136,6 +140,7 @@ impl Watch {
         Some(Cost {
             pid: self.broker?,
             cpu_us_per_message: per(usage.cpu_us, throughput.messages),
+            cpu_ns_per_byte: 1000.0 * per(usage.cpu_us, throughput.payload_bytes),
             cpu_cores: usage.cpu_us as f64 / 1e6 / usage.seconds,
             written_per_payload_byte: per(usage.written_bytes, throughput.payload_bytes),
             usage,
@@ -154,6 +159,9 @@ pub struct Report<S: Serialize> {
     pub latency: Option<Latency>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// Every second of the measurement; the last one may be a part.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub seconds: Vec<Second>,
     /// Before and after the measurement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outside: Option<Outcome>,
@@ -178,6 +186,7 @@ impl<S: Serialize> Report<S> {
             throughput,
             latency: None,
             outcome: None,
+            seconds: Vec::new(),
             outside: None,
             broker: watch.cost(&throughput),
             generator_cpu_cores: own.map_or(0.0, |own| own.cpu_us as f64 / 1e6 / own.seconds),

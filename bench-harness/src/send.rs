@@ -183,6 +183,7 @@ impl LoadArgs {
         report.latency = Some(Latency::of(&recorder.latency));
         report.outcome = Some(recorder.measured.clone());
         report.outside = Some(recorder.outside.clone());
+        report.seconds = recorder.seconds.clone();
         report.print();
         report.write(self.json.as_deref())?;
         let clean = recorder.measured.is_clean();

@@ -16,7 +16,7 @@ type Backlog = Arc<Vec<Vec<Vec<u8>>>>;
 
 fn record(queue: u32, offset: u64, seq: u64) -> Vec<u8> {
     let (mut body, crc) = body::prepare(200, Stream { run: 5, producer: 1, queue });
-    body::stamp(body.last_chunk_mut().unwrap(), crc, seq);
+    body::stamp(body.last_chunk_mut().unwrap(), crc, 0, seq);
     let mut bytes = vec![0; 4];
     bytes.extend_from_slice(&0xdaa3_20a7_u32.to_be_bytes());
     bytes.extend_from_slice(&(crc32fast::hash(&body) & 0x7fff_ffff).to_be_bytes());

@@ -187,7 +187,7 @@ mod tests {
         let mut bytes = Vec::new();
         for (offset, &seq) in seqs.iter().enumerate() {
             let (mut body, crc) = body::prepare(64, STREAM);
-            body::stamp(body.last_chunk_mut().unwrap(), crc, seq);
+            body::stamp(body.last_chunk_mut().unwrap(), crc, 0, seq);
             bytes.extend_from_slice(&record("t", 3, offset as u64, &body, false));
         }
         bytes

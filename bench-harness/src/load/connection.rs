@@ -136,12 +136,12 @@ impl Connection {
         bank.set_born(self.shared.clock.unix_ms(now_ns));
         for frame in frames {
             let opaque = flights.next_opaque().expect("the window has room");
-            let (stream, first_seq) = bank.fill(buffer, frame, opaque);
             let sent = self.sent.get();
             let intended = match self.shared.pace {
                 Some(pace) => pace.due_on_ns(self.index, sent),
                 None => now_ns,
             };
+            let (stream, first_seq) = bank.fill(buffer, frame, opaque, intended);
             flights.launch(Request { intended, stream, first_seq });
             self.sent.set(sent + 1);
         }
@@ -177,6 +177,7 @@ impl Connection {
         let now_ns = self.shared.clock.now_ns();
         let measuring = self.shared.control.phase() == Phase::Measuring;
         let mut recorder = self.shared.recorder.borrow_mut();
+        recorder.at(self.shared.control.measured_ns(now_ns));
         let mut flights = self.flights.borrow_mut();
         let mut used = 0;
         loop {

@@ -9,6 +9,6 @@ mod run;
 mod template;
 mod thread;
 
-pub use recorder::{Outcome, Recorder};
-pub use run::{Limit, LoadPlan, LoadResult, Mark, run};
+pub use recorder::{Outcome, Recorder, Second};
+pub use run::{Clock, Control, Limit, LoadPlan, LoadResult, Mark, Phase, run, run_by};
 pub use template::{FrameBank, MessageShape};

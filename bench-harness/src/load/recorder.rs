@@ -44,12 +44,25 @@ impl Outcome {
     }
 }
 
+/// One second of a measurement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Second {
+    pub messages: u64,
+    pub max_us: u64,
+}
+
+/// A measurement of a day; what comes later counts for its last second.
+const SECONDS_MAX: usize = 86_400;
+
 /// Latencies and outcomes, apart for the warm-up and the measurement.
 pub struct Recorder {
     pub latency: Histogram<u64>,
     pub measured: Outcome,
     /// Before the measurement began or after it ended.
     pub outside: Outcome,
+    /// The measurement second by second.
+    pub seconds: Vec<Second>,
+    second: usize,
     /// Equal latencies that follow each other are recorded together.
     run_of: u64,
     run_len: u64,
@@ -58,7 +71,14 @@ pub struct Recorder {
 impl Recorder {
     pub fn new() -> Recorder {
         let (measured, outside) = (Outcome::default(), Outcome::default());
-        Recorder { latency: latencies(), measured, outside, run_of: 0, run_len: 0 }
+        let (seconds, second) = (Vec::new(), 0);
+        Recorder { latency: latencies(), measured, outside, seconds, second, run_of: 0, run_len: 0 }
+    }
+
+    /// What is recorded from now on happened that long after the measurement began.
+    pub fn at(&mut self, measured_ns: u64) {
+        self.second = usize::try_from(measured_ns / 1_000_000_000)
+            .map_or(SECONDS_MAX - 1, |second| second.min(SECONDS_MAX - 1));
     }
 
     pub fn outcome(&mut self, measuring: bool) -> &mut Outcome {
@@ -72,7 +92,17 @@ impl Recorder {
         outcome.messages += messages;
         if measuring {
             self.latency(latency_ns);
+            self.in_second(messages, latency_ns);
         }
+    }
+
+    fn in_second(&mut self, messages: u64, latency_ns: u64) {
+        if self.seconds.len() <= self.second {
+            self.seconds.resize(self.second + 1, Second::default());
+        }
+        let second = &mut self.seconds[self.second];
+        second.messages += messages;
+        second.max_us = second.max_us.max(latency_ns / 1000);
     }
 
     fn latency(&mut self, latency_ns: u64) {
@@ -95,6 +125,11 @@ impl Recorder {
         other.settle();
         self.settle();
         self.latency.add(&other.latency).expect("both have the same bounds");
+        self.seconds.resize(self.seconds.len().max(other.seconds.len()), Second::default());
+        for (second, more) in self.seconds.iter_mut().zip(&other.seconds) {
+            second.messages += more.messages;
+            second.max_us = second.max_us.max(more.max_us);
+        }
         self.measured.add(&other.measured);
         self.outside.add(&other.outside);
     }
@@ -114,7 +149,8 @@ mod tests {
     fn the_warm_up_leaves_no_latency() {
         let mut recorder = Recorder::new();
         recorder.success(false, 1, 9_000_000);
-        for latency in [1_000, 1_000, 2_000, 3_000] {
+        for (at, latency) in [(0, 1_000), (0, 1_000), (0, 2_000), (2_500_000_000, 3_000)] {
+            recorder.at(at);
             recorder.success(true, 2, latency);
         }
         let mut all = Recorder::new();
@@ -122,5 +158,7 @@ mod tests {
         assert_eq!((all.latency.len(), all.measured.messages), (4, 8));
         assert!((3_000..3_010).contains(&all.latency.max()));
         assert_eq!(all.outside.requests, 1);
+        let seconds: Vec<_> = all.seconds.iter().map(|s| (s.messages, s.max_us)).collect();
+        assert_eq!(seconds, [(6, 2), (0, 0), (2, 3)]);
     }
 }

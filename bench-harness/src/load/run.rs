@@ -9,7 +9,7 @@ use crate::target::Endpoint;
 use crate::threads;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -59,15 +59,20 @@ pub enum Phase {
 }
 
 /// The phase, told to all threads.
-pub struct Control(AtomicU8);
+#[derive(Default)]
+pub struct Control {
+    phase: AtomicU8,
+    /// When the measurement began.
+    begun_ns: AtomicU64,
+}
 
 impl Control {
     pub fn new() -> Control {
-        Control(AtomicU8::new(Phase::WarmingUp as u8))
+        Control::default()
     }
 
     pub fn phase(&self) -> Phase {
-        match self.0.load(Ordering::Relaxed) {
+        match self.phase.load(Ordering::Relaxed) {
             0 => Phase::WarmingUp,
             1 => Phase::Measuring,
             _ => Phase::Ending,
@@ -75,7 +80,18 @@ impl Control {
     }
 
     pub fn set(&self, phase: Phase) {
-        self.0.store(phase as u8, Ordering::Relaxed);
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// From here on it is measured.
+    pub fn begin(&self, now_ns: u64) {
+        self.begun_ns.store(now_ns, Ordering::Relaxed);
+        self.set(Phase::Measuring);
+    }
+
+    /// How far into the measurement that moment is.
+    pub fn measured_ns(&self, now_ns: u64) -> u64 {
+        now_ns.saturating_sub(self.begun_ns.load(Ordering::Relaxed))
     }
 }
 
@@ -109,9 +125,17 @@ pub enum Mark {
 }
 
 /// Runs the plan; `at` is called when the measurement begins and ends.
-pub fn run(plan: &LoadPlan, mut at: impl FnMut(Mark)) -> io::Result<LoadResult> {
-    let control = Arc::new(Control::new());
-    let clock = Clock::start();
+pub fn run(plan: &LoadPlan, at: impl FnMut(Mark)) -> io::Result<LoadResult> {
+    run_by(plan, Clock::start(), Arc::new(Control::new()), at)
+}
+
+/// The same by a clock and phases that others share, such as who receives what is sent.
+pub fn run_by(
+    plan: &LoadPlan,
+    clock: Clock,
+    control: Arc<Control>,
+    mut at: impl FnMut(Mark),
+) -> io::Result<LoadResult> {
     let (done, finished) = mpsc::channel();
     let threads: Vec<_> = (0..plan.threads)
         .map(|thread| {
@@ -128,7 +152,7 @@ pub fn run(plan: &LoadPlan, mut at: impl FnMut(Mark)) -> io::Result<LoadResult> 
     drop(done);
     let mut left = plan.threads - wait(&finished, plan.threads, Some(plan.warmup));
     at(Mark::Begin);
-    control.set(Phase::Measuring);
+    control.begin(clock.now_ns());
     let begun = Instant::now();
     let limit = match plan.limit {
         Limit::For(duration) => Some(duration),

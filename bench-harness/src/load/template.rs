@@ -58,7 +58,7 @@ struct FrameAt {
     born: usize,
     /// The last eight digits of the first message's unique key.
     unique: usize,
-    /// Sequence and crc of the first message.
+    /// Time, sequence and crc of the first message.
     tail: usize,
     /// From one message of a batch to the next.
     stride: usize,
@@ -129,7 +129,14 @@ impl FrameBank {
     }
 
     /// Makes `frame` a new request; returns the index of its stream and its first sequence.
-    pub fn fill(&mut self, buffer: &mut [u8], frame: usize, opaque: u32) -> (u32, u64) {
+    /// It was meant to be sent at `sent_ns`.
+    pub fn fill(
+        &mut self,
+        buffer: &mut [u8],
+        frame: usize,
+        opaque: u32,
+        sent_ns: u64,
+    ) -> (u32, u64) {
         let at = self.frames[frame];
         match self.codec {
             Codec::Json => {
@@ -148,7 +155,7 @@ impl FrameBank {
             let digits = buffer[unique..].first_chunk_mut().expect("the key is in the frame");
             write_hex(digits, self.uniques);
             let end = buffer[tail..].first_chunk_mut().expect("the body is in the frame");
-            body::stamp(end, stream.crc, stream.next_seq);
+            body::stamp(end, stream.crc, sent_ns, stream.next_seq);
             self.uniques = self.uniques.wrapping_add(1);
             stream.next_seq += 1;
             unique += at.stride;
@@ -240,7 +247,7 @@ fn places(
         opaque: start + encoded.opaque_at,
         born: start + value_at("g"),
         unique: start + unique + UNIQUE_FIXED,
-        tail: start + body_at + shape.size - 12,
+        tail: start + body_at + shape.size - body::STAMP_BYTES,
         stride: entry_len.unwrap_or(0),
     }
 }
@@ -305,7 +312,7 @@ mod tests {
             bank.set_born(1_763_700_000_123);
             assert_eq!(bank.first(), 5 % 3);
             for (turn, frame) in [2, 3, 4, 5].into_iter().enumerate() {
-                let (stream, seq) = bank.fill(&mut buffer, frame, OPAQUE_MIN + turn as u32);
+                let (stream, seq) = bank.fill(&mut buffer, frame, OPAQUE_MIN + turn as u32, 9);
                 let (header, body) = header_of(&buffer[bank.start_of(frame, 0)..]);
                 let queue = [9, 10, 11][frame % 3];
                 assert_eq!((header.code, header.opaque), (310, OPAQUE_MIN + turn as u32));
@@ -316,6 +323,7 @@ mod tests {
                 );
                 assert_eq!(header.ext("i"), Some(properties.as_str()));
                 let stamp = body::check(body).unwrap();
+                assert_eq!(stamp.sent_ns, 9);
                 assert_eq!((stamp.stream.queue, stamp.stream.producer), (queue, 5));
                 assert_eq!((stream as usize, seq), (frame % 3, stamp.seq));
             }
@@ -326,8 +334,8 @@ mod tests {
     #[test]
     fn every_message_of_a_batch_has_its_own_key_and_sequence() {
         let (mut buffer, mut bank) = FrameBank::build(&shape(Codec::Json, 3), 0, &[7], 1);
-        bank.fill(&mut buffer, 0, OPAQUE_MIN);
-        bank.fill(&mut buffer, 0, OPAQUE_MIN + 1);
+        bank.fill(&mut buffer, 0, OPAQUE_MIN, 0);
+        bank.fill(&mut buffer, 0, OPAQUE_MIN + 1, 0);
         let (header, mut body) = header_of(&buffer);
         assert_eq!((header.code, header.ext("m")), (320, Some("true")));
         for seq in 3..6 {

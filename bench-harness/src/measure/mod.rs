@@ -5,5 +5,5 @@ mod latency;
 mod process;
 
 pub use host::{HostFacts, MachineMark, MachineUse};
-pub use latency::latencies;
+pub use latency::{decode, encode, latencies};
 pub use process::{ProcessMark, ProcessUse};
