@@ -36,6 +36,9 @@ pub mod sink;
 /// Results as text and as JSON.
 pub mod report;
 
+/// Figures as drawings.
+pub mod plot;
+
 /// The subcommands `send` and `echo`.
 pub mod send;
 
