@@ -39,6 +39,9 @@ pub mod report;
 /// Figures as drawings.
 pub mod plot;
 
+/// The folders that runs leave.
+pub mod results;
+
 /// The subcommands `send` and `echo`.
 pub mod send;
 

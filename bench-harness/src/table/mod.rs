@@ -7,11 +7,11 @@ mod stage;
 mod summary;
 
 use crate::baselines::DIR_DEFAULT;
-use crate::measure::HostFacts;
+use crate::results::{Facts, Folder};
 use crate::send::CoreList;
 use crate::servers;
 use clap::Args;
-use results::{Measured, Results};
+use results::Results;
 use rows::{ROWS, Row, Subject};
 use stage::Stage;
 use std::io;
@@ -74,14 +74,17 @@ pub struct TableArgs {
 impl TableArgs {
     pub fn run(&self) -> io::Result<()> {
         if let Some(dir) = &self.summarize {
-            return self.summarize(Results::open(dir));
+            return self.summarize(Results::of(Folder::open(dir)));
         }
         servers::end_all_on_signal()?;
         servers::install(&self.apache_dir)?;
+        std::fs::create_dir_all(&self.data_dir)?;
+        let facts = Facts::gather(&self.data_dir)?;
         let mut results = Results::create(&self.results)?;
-        results.write_text("command", &std::env::args().collect::<Vec<_>>().join(" "))?;
-        results.write_text("host.json", &serde_json::to_string_pretty(&HostFacts::gather())?)?;
-        println!("results go to {}", results.dir().display());
+        let folder = &results.folder;
+        folder.write_text("command", &std::env::args().collect::<Vec<_>>().join(" "))?;
+        folder.write_json("host.json", &facts)?;
+        println!("results go to {}", folder.dir().display());
         // One Apache after the other: each holds gigabytes.
         for phase in rows::PHASES {
             let rows: Vec<&Row> =
@@ -104,9 +107,10 @@ impl TableArgs {
         for row in ROWS {
             for subject in row.subjects {
                 for round in 1..=self.rounds {
-                    let file = results.raw(&format!("{}.{}.{round}", row.name, subject.name()));
+                    let file =
+                        results.folder.raw(&format!("{}.{}.{round}", row.name, subject.name()));
                     if file.exists() {
-                        results.add(Measured::read(row.name, *subject, &file)?);
+                        results.read(row.name, *subject, &file)?;
                     }
                 }
             }
@@ -116,7 +120,7 @@ impl TableArgs {
 
     fn write_summary(&self, results: &Results) -> io::Result<()> {
         let text = summary::markdown(self, results);
-        results.write_text("summary.md", &text)?;
+        results.folder.write_text("summary.md", &text)?;
         println!("\n{text}");
         Ok(())
     }
@@ -140,7 +144,7 @@ impl TableArgs {
             println!("\n== {name}");
             // A row that fails is a result too: the others go on.
             match stage.measure(row, *subject, &name, results) {
-                Ok(file) => results.add(Measured::read(row.name, *subject, &file)?),
+                Ok(file) => results.read(row.name, *subject, &file)?,
                 Err(error) => {
                     println!("failed: {error}");
                     results.fail(row.name, *subject, error.to_string());

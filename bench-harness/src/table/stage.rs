@@ -75,7 +75,7 @@ impl<'a> Stage<'a> {
         name: &str,
         results: &mut Results,
     ) -> io::Result<PathBuf> {
-        let file = results.raw(name);
+        let file = results.folder.raw(name);
         match subject {
             Subject::Apache => {
                 self.apache.thaw()?;

@@ -1,8 +1,9 @@
 //! The table of ratios, and below it every figure it stands on.
 
 use super::TableArgs;
-use super::results::{Measured, Results};
+use super::results::Results;
 use super::rows::{FIRST, Goal, ROWS, Row, Subject};
+use crate::results::Figures;
 use std::fmt::Write;
 
 /// CPU per message at most this share of Apache's.
@@ -38,7 +39,7 @@ pub fn markdown(args: &TableArgs, results: &Results) -> String {
 }
 
 fn goal_lines(text: &mut String, row: &Row, results: &Results) {
-    let rate = |m: &Measured| Some(m.messages_per_second);
+    let rate = |m: &Figures| Some(m.messages_per_second);
     match row.goal {
         Goal::Throughput(times) => {
             let them = results.median(row.name, Subject::Apache, rate);
@@ -49,19 +50,19 @@ fn goal_lines(text: &mut String, row: &Row, results: &Results) {
             }
         }
         Goal::BestPass(times) => {
-            let best = |m: &Measured| m.best_pass;
+            let best = |m: &Figures| m.best_pass;
             let them = results.median(row.name, Subject::Apache, best);
             let us = results.median(row.name, Subject::Appended, best);
             at_least(text, row.what, times, them, us, "/s");
         }
         Goal::Tail(share) => {
-            let tail = |m: &Measured| Some(m.p999_us);
+            let tail = |m: &Figures| Some(m.p999_us);
             let them = results.median(row.name, Subject::Apache, tail);
             let us = results.median(row.name, Subject::Appended, tail);
             at_most(text, row.what, share, them, us, " µs");
         }
         Goal::Median(pairs, times) => {
-            let p50 = |m: &Measured| Some(m.p50_us);
+            let p50 = |m: &Figures| Some(m.p50_us);
             for (subject, others) in pairs {
                 let floor: Option<f64> =
                     others.iter().map(|other| results.median(row.name, *other, p50)).sum();
@@ -76,7 +77,7 @@ fn goal_lines(text: &mut String, row: &Row, results: &Results) {
 }
 
 fn cpu_line(text: &mut String, results: &Results) {
-    let cpu = |m: &Measured| m.cpu_us;
+    let cpu = |m: &Figures| m.cpu_us;
     let them = results.median(FIRST, Subject::Apache, cpu);
     let us = results.median(FIRST, Subject::Appended, cpu);
     at_most(text, "broker CPU per 1 KiB message", CPU_SHARE, them, us, " µs");
@@ -110,14 +111,15 @@ fn figures(text: &mut String, results: &Results) {
     );
     text.push_str("| PSS + huge MiB | disk bytes per payload byte | refused |\n");
     text.push_str("|---|---|---|---|---|---|---|---|---|\n");
-    for m in &results.measured {
+    for measured in &results.measured {
+        let m = &measured.figures;
         let or_dash = |value: Option<String>| value.unwrap_or_else(|| "–".into());
         line(
             text,
             format_args!(
                 "| {} | {} | {:.0} | {:.1} | {:.1} / {:.1} / {:.1} / {:.1} | {} | {} | {} | {} |",
-                m.row,
-                m.subject.name(),
+                measured.row,
+                measured.subject.name(),
                 m.messages_per_second,
                 m.megabytes_per_second,
                 m.p50_us,
@@ -182,8 +184,9 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::results::tests::{empty, measured};
+    use super::super::results::Measured;
     use super::*;
+    use crate::results::{Folder, sample};
     use clap::Parser;
 
     #[derive(Parser)]
@@ -196,7 +199,7 @@ mod tests {
     fn ratios_are_judged_by_their_goals() {
         let args = Cli::parse_from(["table3", "--data-dir", "/nowhere"]).args;
         let dir = tempfile::tempdir().unwrap();
-        let mut results = empty(dir.path());
+        let mut results = Results::of(Folder::open(dir.path()));
         for (row, subject, rate, p50) in [
             (FIRST, Subject::Apache, 30_000.0, 9_000.0),
             (FIRST, Subject::Appended, 750_000.0, 400.0),
@@ -205,7 +208,7 @@ mod tests {
             ("sync-1", Subject::EchoParked, 1.0, 80.0),
             ("sync-1", Subject::Disk, 1.0, 120.0),
         ] {
-            results.add(measured(row, subject, rate, p50));
+            results.measured.push(Measured { row, subject, figures: sample(rate, p50) });
         }
         let text = markdown(&args, &results);
         let has = |line: &str| assert!(text.contains(line), "{line}\n{text}");
