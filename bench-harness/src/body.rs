@@ -69,6 +69,16 @@ pub fn stamp(tail: &mut [u8; STAMP_BYTES], crc: BodyCrc, sent_ns: u64, seq: u64)
     tail[16..].copy_from_slice(&hasher.finalize().to_be_bytes());
 }
 
+/// Which run sent it, and when by its clock. Believes the body, for receivers
+/// that a CRC over every message would make the slowest part of the path.
+pub fn sent(body: &[u8]) -> Option<(u64, u64)> {
+    let (_, trailer) = body.split_last_chunk::<TRAILER_BYTES>()?;
+    let (mark, rest) = trailer.split_first_chunk::<4>()?;
+    let (run, rest) = rest.split_first_chunk()?;
+    let sent_ns = rest.get(8..)?.first_chunk()?;
+    (*mark == MARK).then(|| (u64::from_be_bytes(*run), u64::from_be_bytes(*sent_ns)))
+}
+
 /// Reads a body back.
 pub fn check(body: &[u8]) -> Result<Stamp, BodyError> {
     let (_, trailer) = body.split_last_chunk::<TRAILER_BYTES>().ok_or(BodyError::Foreign)?;
@@ -120,6 +130,7 @@ mod tests {
             let stamp = check(&body).unwrap();
             assert_eq!((stamp.stream, stamp.seq, stamp.sent_ns), (STREAM, 1 << 40, 77));
             assert_eq!(stamp.body_crc, crc32fast::hash(&body));
+            assert_eq!(sent(&body), Some((STREAM.run, 77)));
         }
     }
 
@@ -131,6 +142,7 @@ mod tests {
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(check(&bad).is_err(), "bit {bit}");
         }
-        assert_eq!(check(&body[..TRAILER_BYTES - 1]), Err(BodyError::Foreign));
+        let short = &body[..TRAILER_BYTES - 1];
+        assert_eq!((check(short), sent(short)), (Err(BodyError::Foreign), None));
     }
 }

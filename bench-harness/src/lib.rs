@@ -48,6 +48,9 @@ pub mod send;
 /// The subcommand `drain`.
 pub mod pull;
 
+/// The subcommand `tail`: from sender to receiver.
+pub mod tail;
+
 /// Brokers as child processes.
 pub mod servers;
 

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use ringmq_bench::{baselines, disk, pull, send, sink, table};
+use ringmq_bench::{baselines, disk, pull, send, sink, table, tail};
 use std::io;
 use std::process::ExitCode;
 
@@ -21,6 +21,8 @@ enum Command {
     Echo(send::EchoArgs),
     /// Read every queue to its end and verify what was sent
     Drain(pull::DrainArgs),
+    /// Send, and receive at once: latency from end to end
+    Tail(tail::TailArgs),
     /// Time durable 4 KiB writes, direct and over written extents
     Disk(disk::DiskArgs),
     /// Real Apache RocketMQ to compare with
@@ -39,6 +41,7 @@ fn run(command: Command) -> io::Result<bool> {
         Command::Send(args) => args.run(),
         Command::Echo(args) => args.run(),
         Command::Drain(args) => args.run(),
+        Command::Tail(args) => args.run(),
         Command::Disk(args) => args.run().map(|()| true),
         Command::Baselines(command) => command.run().map(|()| true),
         Command::Table3(args) => args.run().map(|()| true),

@@ -103,8 +103,9 @@ pub struct EchoArgs {
     pub load: LoadArgs,
 }
 
+/// What a result says of the load.
 #[derive(Serialize)]
-struct Settings {
+pub struct Settings {
     #[serde(flatten)]
     load: LoadArgs,
     topic: String,
@@ -118,7 +119,7 @@ const WINDOW_MAX: usize = 1 << 16;
 const CONNECTIONS_MAX: usize = 1 << 16;
 
 impl LoadArgs {
-    fn check(&self) -> io::Result<()> {
+    pub fn check(&self) -> io::Result<()> {
         let in_range = |what: &str, value: usize, from: usize, to: usize| {
             if (from..=to).contains(&value) {
                 return Ok(());
@@ -132,6 +133,42 @@ impl LoadArgs {
         in_range("threads", self.threads, 1, 256)
     }
 
+    pub fn settings(&self, shape: &MessageShape, endpoints: &[Endpoint]) -> Settings {
+        Settings {
+            load: self.clone(),
+            topic: shape.topic.clone(),
+            endpoints: endpoints.iter().map(|endpoint| endpoint.addr.to_string()).collect(),
+            run: shape.run,
+        }
+    }
+
+    /// Pins the tool, and says what the load does.
+    pub fn plan(
+        &self,
+        shape: MessageShape,
+        endpoints: Vec<Endpoint>,
+        ok_code: i32,
+    ) -> io::Result<LoadPlan> {
+        let limit = match self.count {
+            Some(count) => Limit::Messages(count),
+            None => Limit::For(seconds(self.duration)?),
+        };
+        let warmup = self.warmup.unwrap_or(if self.count.is_some() { 0.0 } else { 2.0 });
+        Ok(LoadPlan {
+            shape,
+            endpoints,
+            connections: self.connections,
+            window: self.window,
+            threads: self.threads.min(self.connections),
+            cores: CoreList::pin_main(&self.cores)?,
+            rate: self.rate,
+            limit,
+            warmup: seconds(warmup)?,
+            ok_code,
+            spin: self.spin,
+        })
+    }
+
     /// Runs the load and says whether all went well.
     fn run(
         &self,
@@ -140,31 +177,8 @@ impl LoadArgs {
         endpoints: Vec<Endpoint>,
         ok_code: i32,
     ) -> io::Result<(LoadResult, bool)> {
-        let cores = CoreList::pin_main(&self.cores)?;
-        let limit = match self.count {
-            Some(count) => Limit::Messages(count),
-            None => Limit::For(seconds(self.duration)?),
-        };
-        let warmup = self.warmup.unwrap_or(if self.count.is_some() { 0.0 } else { 2.0 });
-        let settings = Settings {
-            load: self.clone(),
-            topic: shape.topic.clone(),
-            endpoints: endpoints.iter().map(|endpoint| endpoint.addr.to_string()).collect(),
-            run: shape.run,
-        };
-        let plan = LoadPlan {
-            shape,
-            endpoints,
-            connections: self.connections,
-            window: self.window,
-            threads: self.threads.min(self.connections),
-            cores,
-            rate: self.rate,
-            limit,
-            warmup: seconds(warmup)?,
-            ok_code,
-            spin: self.spin,
-        };
+        let settings = self.settings(&shape, &endpoints);
+        let plan = self.plan(shape, endpoints, ok_code)?;
         let mut watch = Watch::new(self.broker_pid);
         let mut watched = Ok(());
         let result = load::run(&plan, |mark| {
@@ -237,7 +251,7 @@ impl EchoArgs {
 }
 
 /// Different for every run on a machine.
-fn run_id() -> u64 {
+pub fn run_id() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     now.as_micros() as u64 ^ u64::from(std::process::id()) << 52
 }

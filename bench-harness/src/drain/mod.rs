@@ -6,7 +6,7 @@ mod run;
 mod stored;
 mod verify;
 
-pub use puller::PullStyle;
+pub use puller::{PullStyle, pull_request};
 pub use run::{DrainPlan, DrainResult, QueueSpan, run, spans};
 pub use stored::{StoredError, StoredMessage, take_stored};
 pub use verify::{Findings, Verifier};

@@ -54,6 +54,7 @@ pub struct Puller {
 const READ_BYTES: usize = 1024 * 1024;
 const REPLY_PATIENCE: Duration = Duration::from_secs(20);
 
+const MAY_WAIT: u32 = 2;
 const SUBSCRIPTION_IN_REQUEST: u32 = 4;
 const LITE: u32 = 16;
 
@@ -122,7 +123,7 @@ impl Puller {
             };
             let opaque = self.next_opaque;
             self.next_opaque = self.next_opaque % (i32::MAX as u32) + 1;
-            let request = pull_request(&self.style, &self.queues[index]);
+            let request = pull_request(&self.style, &self.queues[index], None);
             output.extend_from_slice(&request.encode(self.style.codec, opaque).bytes);
             self.in_flight.insert(opaque, (index, Instant::now()));
         }
@@ -180,11 +181,15 @@ impl Puller {
     }
 }
 
-fn pull_request(style: &PullStyle, queue: &QueueSpan) -> Request {
-    let (code, flag) = match style.lite {
+/// A pull that, given a time, may wait that long for a message.
+pub fn pull_request(style: &PullStyle, queue: &QueueSpan, wait: Option<Duration>) -> Request {
+    let (code, mut flag) = match style.lite {
         true => (code::LITE_PULL, SUBSCRIPTION_IN_REQUEST | LITE),
         false => (code::PULL, SUBSCRIPTION_IN_REQUEST),
     };
+    if wait.is_some() {
+        flag |= MAY_WAIT;
+    }
     let mut request = Request::new(code)
         .ext("commitOffset", 0)
         .ext("consumerGroup", &style.group)
@@ -194,7 +199,7 @@ fn pull_request(style: &PullStyle, queue: &QueueSpan) -> Request {
         .ext("queueOffset", queue.next)
         .ext("subVersion", 0)
         .ext("subscription", "*")
-        .ext("suspendTimeoutMillis", 0)
+        .ext("suspendTimeoutMillis", wait.unwrap_or_default().as_millis())
         .ext("sysFlag", flag)
         .ext("topic", &style.topic);
     if let Some(bytes) = style.max_bytes {

@@ -96,6 +96,21 @@ impl Recorder {
         }
     }
 
+    /// A message arrived, `latency_ns` after it was meant to be sent. It counts for the
+    /// rate when it arrived in the measurement, for the latencies when it was sent in it:
+    /// what is late at the end is not left out.
+    pub fn received(&mut self, arrived: bool, sent: bool, latency_ns: u64) {
+        let outcome = self.outcome(arrived);
+        outcome.requests += 1;
+        outcome.messages += 1;
+        if arrived {
+            self.in_second(1, latency_ns);
+        }
+        if sent {
+            self.latency(latency_ns);
+        }
+    }
+
     fn in_second(&mut self, messages: u64, latency_ns: u64) {
         if self.seconds.len() <= self.second {
             self.seconds.resize(self.second + 1, Second::default());

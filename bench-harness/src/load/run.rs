@@ -64,6 +64,7 @@ pub struct Control {
     phase: AtomicU8,
     /// When the measurement began.
     begun_ns: AtomicU64,
+    ended_ns: AtomicU64,
 }
 
 impl Control {
@@ -72,21 +73,38 @@ impl Control {
     }
 
     pub fn phase(&self) -> Phase {
-        match self.phase.load(Ordering::Relaxed) {
+        match self.phase.load(Ordering::Acquire) {
             0 => Phase::WarmingUp,
             1 => Phase::Measuring,
             _ => Phase::Ending,
         }
     }
 
-    pub fn set(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::Relaxed);
+    fn set(&self, phase: Phase) {
+        // Who sees the phase sees the time that belongs to it.
+        self.phase.store(phase as u8, Ordering::Release);
     }
 
     /// From here on it is measured.
     pub fn begin(&self, now_ns: u64) {
         self.begun_ns.store(now_ns, Ordering::Relaxed);
         self.set(Phase::Measuring);
+    }
+
+    /// From here on it is not.
+    pub fn end(&self, now_ns: u64) {
+        self.ended_ns.store(now_ns, Ordering::Relaxed);
+        self.set(Phase::Ending);
+    }
+
+    /// Whether that moment lies in the measurement, as far as it has come.
+    pub fn covers(&self, ns: u64) -> bool {
+        let begun = ns >= self.begun_ns.load(Ordering::Relaxed);
+        match self.phase() {
+            Phase::WarmingUp => false,
+            Phase::Measuring => begun,
+            Phase::Ending => begun && ns < self.ended_ns.load(Ordering::Relaxed),
+        }
     }
 
     /// How far into the measurement that moment is.
@@ -159,7 +177,7 @@ pub fn run_by(
         Limit::Messages(_) => None,
     };
     left -= wait(&finished, left, limit);
-    control.set(Phase::Ending);
+    control.end(clock.now_ns());
     let elapsed = begun.elapsed();
     at(Mark::End);
     wait(&finished, left, None);
@@ -196,9 +214,12 @@ mod tests {
     #[test]
     fn phases_reach_every_holder() {
         let control = Control::new();
-        for phase in [Phase::WarmingUp, Phase::Measuring, Phase::Ending] {
-            control.set(phase);
-            assert_eq!(control.phase(), phase);
-        }
+        assert_eq!((control.phase(), control.covers(5)), (Phase::WarmingUp, false));
+        control.begin(100);
+        assert_eq!((control.phase(), control.measured_ns(130)), (Phase::Measuring, 30));
+        assert_eq!([99, 100, 9_999].map(|ns| control.covers(ns)), [false, true, true]);
+        control.end(200);
+        assert_eq!(control.phase(), Phase::Ending);
+        assert_eq!([99, 100, 199, 200].map(|ns| control.covers(ns)), [false, true, true, false]);
     }
 }

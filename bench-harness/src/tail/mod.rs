@@ -1,0 +1,149 @@
+//! `tail`: messages sent and received at once. A latency counts from the
+//! moment at which a message was meant to be sent to the one at which a
+//! consumer has it. A second reader may go through an old backlog meanwhile.
+
+mod catch_up;
+mod follow;
+mod run;
+
+pub use catch_up::CatchUp;
+pub use run::{TailPlan, TailResult, run};
+
+use crate::drain::{self, DrainPlan, PullStyle};
+use crate::load::{Mark, MessageShape};
+use crate::report::{Latency, Report, Throughput, Watch};
+use crate::send::{LoadArgs, run_id};
+use crate::target::{Endpoint, TargetArgs};
+use clap::Args;
+use serde::Serialize;
+use std::io;
+
+#[derive(Args, Clone, Debug)]
+pub struct TailArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// Connections that receive, the queues shared among them
+    #[arg(long, default_value_t = 1)]
+    pub consumers: usize,
+    /// Messages per pull
+    #[arg(long, default_value_t = 32)]
+    pub max_messages: u32,
+    /// Read this topic from its beginning meanwhile, again and again
+    #[arg(long, value_name = "TOPIC")]
+    pub catch_up: Option<String>,
+}
+
+const PRODUCERS: &str = "ringmq-bench-producer";
+const CONSUMERS: &str = "ringmq-bench-consumer";
+
+#[derive(Serialize)]
+struct Details {
+    sent_messages_per_second: f64,
+    send_latency: Latency,
+    /// Before, in and after the measurement.
+    received: u64,
+    /// Acknowledged, and not received within the patience after the end.
+    missing: u64,
+    consumers: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    catch_up: Option<CatchUp>,
+}
+
+impl TailArgs {
+    pub fn run(&self) -> io::Result<bool> {
+        self.load.check()?;
+        if self.consumers == 0 || self.load.count.is_some() {
+            return Err(io::Error::other("a tail has a --duration, and at least one consumer"));
+        }
+        let endpoints = self.target.endpoints()?;
+        let shape = self.shape(&endpoints);
+        let settings = self.load.settings(&shape, &endpoints);
+        let plan = TailPlan {
+            style: self.style(&self.target.topic, shape.codec),
+            consumers: self.consumers,
+            catch_up: self.catch_up.as_ref().map(|t| self.backlog(t, &endpoints)).transpose()?,
+            load: self.load.plan(shape, endpoints, 0)?,
+        };
+        let mut watch = Watch::new(self.load.broker_pid);
+        let mut watched = Ok(());
+        let result = run(&plan, |mark| {
+            let seen = if mark == Mark::Begin { watch.begin() } else { watch.end() };
+            watched = std::mem::replace(&mut watched, Ok(())).and(seen);
+        })?;
+        watched?;
+        let messages = result.received.measured.messages;
+        let bytes = messages * self.load.size as u64;
+        let throughput = Throughput::of(messages, bytes, result.elapsed.as_secs_f64());
+        let mut report = Report::new("tail", settings, throughput, &watch);
+        report.latency = Some(Latency::of(&result.received.latency));
+        report.outcome = Some(result.sent.measured.clone());
+        report.outside = Some(result.sent.outside.clone());
+        report.seconds = result.received.seconds.clone();
+        let details = self.details(&result);
+        report.print();
+        println!("received   {}  missing {}", details.received, details.missing);
+        let clean = result.sent.measured.is_clean() && details.missing == 0;
+        report.details = serde_json::to_value(details)?;
+        report.write(self.load.json.as_deref())?;
+        Ok(clean)
+    }
+
+    fn shape(&self, endpoints: &[Endpoint]) -> MessageShape {
+        let queues = endpoints.iter().map(|endpoint| endpoint.queues.len()).max().unwrap_or(1);
+        MessageShape {
+            codec: self.load.codec,
+            topic: self.target.topic.clone(),
+            group: PRODUCERS.into(),
+            broker_name: None,
+            tags: None,
+            size: self.load.size,
+            batch: self.load.batch,
+            default_queues: queues as u32,
+            run: run_id(),
+        }
+    }
+
+    fn style(&self, topic: &str, codec: crate::wire::Codec) -> PullStyle {
+        PullStyle {
+            topic: topic.into(),
+            group: CONSUMERS.into(),
+            codec,
+            lite: false,
+            max_messages: self.max_messages,
+            max_bytes: None,
+            window: 1,
+            discard: true,
+        }
+    }
+
+    /// All that the topic has now.
+    fn backlog(&self, topic: &str, endpoints: &[Endpoint]) -> io::Result<DrainPlan> {
+        let spans = |endpoint: &Endpoint| -> io::Result<_> {
+            Ok((endpoint.addr, drain::spans(endpoint, topic, None)?))
+        };
+        let spans: Vec<_> = endpoints.iter().map(spans).collect::<io::Result<_>>()?;
+        if spans.iter().all(|(_, spans)| spans.iter().all(|span| span.next >= span.end)) {
+            return Err(io::Error::other(format!("{topic}: nothing to catch up with")));
+        }
+        let cores = self.load.cores.as_ref().map_or_else(Vec::new, |cores| cores.0.clone());
+        let style = self.style(topic, self.load.codec);
+        Ok(DrainPlan { style, spans, connections: 1, threads: 1, cores, ledger: None })
+    }
+
+    fn details(&self, result: &TailResult) -> Details {
+        let (sent, received) = (&result.sent, &result.received);
+        let all = |recorder: &crate::load::Recorder| {
+            recorder.measured.messages + recorder.outside.messages
+        };
+        Details {
+            sent_messages_per_second: sent.measured.messages as f64 / result.elapsed.as_secs_f64(),
+            send_latency: Latency::of(&sent.latency),
+            received: all(received),
+            missing: all(sent).saturating_sub(all(received)),
+            consumers: self.consumers,
+            catch_up: result.catch_up.clone(),
+        }
+    }
+}
