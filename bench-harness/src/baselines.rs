@@ -1,23 +1,31 @@
 //! `baselines`: the brokers we compare with, installed and started.
 
 use crate::send::CoreList;
-use crate::servers::{self, Apache, ApacheFlush, ApacheSettings};
+use crate::servers::{
+    self, Apache, ApacheFlush, ApacheSettings, COLLECTOR_DEFAULT, HEAP_MIB_DEFAULT, KAFKA, Kafka,
+    KafkaFlush, KafkaSettings, ROCKETMQ,
+};
 use clap::{Args, Subcommand};
 use std::io;
 use std::path::PathBuf;
 
 #[derive(Subcommand, Clone, Debug)]
 pub enum BaselinesCommand {
-    /// Fetch Apache RocketMQ 5.5.0 with Maven
+    /// Fetch Apache RocketMQ 5.5.0 and Apache Kafka 4.3.1 with Maven
     Install {
-        #[arg(long, default_value = DIR_DEFAULT)]
+        /// Gets one folder for each
+        #[arg(long, default_value = ROOT_DEFAULT)]
         dir: PathBuf,
     },
-    /// Start its name server and broker, and end them with this command
+    /// Start RocketMQ's name server and broker, and end them with this command
     StartApache(StartArgs),
+    /// Start Kafka, and end it and remove its store with this command
+    StartKafka(StartKafkaArgs),
 }
 
+const ROOT_DEFAULT: &str = "target/baselines";
 pub const DIR_DEFAULT: &str = "target/baselines/rocketmq";
+pub const KAFKA_DIR_DEFAULT: &str = "target/baselines/kafka";
 
 #[derive(Args, Clone, Debug)]
 pub struct StartArgs {
@@ -44,19 +52,63 @@ pub struct StartArgs {
     pub namesrv_port: u16,
 }
 
+#[derive(Args, Clone, Debug)]
+pub struct StartKafkaArgs {
+    #[arg(long, default_value = KAFKA_DIR_DEFAULT)]
+    pub dir: PathBuf,
+    /// Holds store, logs and settings; on a disk, not in memory
+    #[arg(long)]
+    pub data_dir: PathBuf,
+    /// Cores of the broker
+    #[arg(long, value_parser = CoreList::parse)]
+    pub cores: Option<CoreList>,
+    /// `sync` flushes every message (flush.messages=1)
+    #[arg(long, value_enum, default_value_t = KafkaFlush::Async)]
+    pub flush: KafkaFlush,
+    #[arg(long, default_value_t = HEAP_MIB_DEFAULT)]
+    pub heap_mib: u32,
+    /// The garbage collector, as in -XX:+UseG1GC
+    #[arg(long, default_value = COLLECTOR_DEFAULT)]
+    pub collector: String,
+    /// 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// A further line of server.properties
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub more: Vec<String>,
+}
+
 impl BaselinesCommand {
     pub fn run(&self) -> io::Result<()> {
         servers::end_all_on_signal()?;
         match self {
-            BaselinesCommand::Install { dir } => servers::install(dir),
+            BaselinesCommand::Install { dir } => {
+                for (package, name) in [(ROCKETMQ, "rocketmq"), (KAFKA, "kafka")] {
+                    let dir = dir.join(name);
+                    package.install(&dir)?;
+                    println!("{} is in {}", package.name, dir.display());
+                }
+                Ok(())
+            }
             BaselinesCommand::StartApache(args) => args.run(),
+            BaselinesCommand::StartKafka(args) => args.run(),
         }
+    }
+}
+
+fn cores(list: &Option<CoreList>) -> Vec<usize> {
+    list.clone().map_or_else(Vec::new, |list| list.0)
+}
+
+/// The thread that waits for signals ends the servers and the process.
+fn until_signal() -> ! {
+    loop {
+        std::thread::park();
     }
 }
 
 impl StartArgs {
     fn run(&self) -> io::Result<()> {
-        let cores = |list: &Option<CoreList>| list.clone().map_or_else(Vec::new, |list| list.0);
         let apache = Apache::start(&ApacheSettings {
             dir: self.dir.clone(),
             data_dir: self.data_dir.clone(),
@@ -74,9 +126,23 @@ impl StartArgs {
             apache.namesrv_addr,
             apache.namesrv.pid()
         );
-        // The thread that waits for signals ends the servers and the process.
-        loop {
-            std::thread::park();
-        }
+        until_signal()
+    }
+}
+
+impl StartKafkaArgs {
+    fn run(&self) -> io::Result<()> {
+        let kafka = Kafka::start(&KafkaSettings {
+            dir: self.dir.clone(),
+            data_dir: self.data_dir.clone(),
+            cores: cores(&self.cores),
+            flush: self.flush,
+            heap_mib: self.heap_mib,
+            collector: self.collector.clone(),
+            port: self.port,
+            more: self.more.clone(),
+        })?;
+        println!("ready broker {} pid {}", kafka.broker_addr, kafka.broker.pid());
+        until_signal()
     }
 }

@@ -25,7 +25,7 @@ enum Command {
     Tail(tail::TailArgs),
     /// Time durable 4 KiB writes, direct and over written extents
     Disk(disk::DiskArgs),
-    /// Real Apache RocketMQ to compare with
+    /// Real Apache RocketMQ and Apache Kafka to compare with
     #[command(subcommand)]
     Baselines(baselines::BaselinesCommand),
     /// Every row of the comparison with Apache RocketMQ, in one run

@@ -1,6 +1,7 @@
 //! Real Apache RocketMQ from the package registry: name server and broker.
 
-use super::child::{Server, run_to_end};
+use super::child::Server;
+use super::package::ROCKETMQ;
 use super::ports::free_ports;
 use std::fs;
 use std::io;
@@ -8,9 +9,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-
-const POM: &str = include_str!("../../baselines/rocketmq/pom.xml");
-const BROKER_JAR: &str = "rocketmq-broker-5.5.0.jar";
 
 /// When the broker answers a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
@@ -25,7 +23,7 @@ pub enum ApacheFlush {
 /// How to run it.
 #[derive(Clone, Debug)]
 pub struct ApacheSettings {
-    /// Where [`install`] put it.
+    /// Where [`super::Package::install`] put it.
     pub dir: PathBuf,
     pub data_dir: PathBuf,
     /// Cores of the broker; the name server gets the others.
@@ -48,25 +46,6 @@ pub struct Apache {
 
 /// A JVM that reserves its heap page by page takes its time.
 const START_PATIENCE: Duration = Duration::from_secs(120);
-
-/// Fetches the class path into `dir`/lib, unless it is there already.
-pub fn install(dir: &Path) -> io::Result<()> {
-    let lib = dir.join("lib");
-    if lib.join(BROKER_JAR).exists() {
-        return Ok(());
-    }
-    fs::create_dir_all(dir)?;
-    let pom = dir.join("pom.xml");
-    fs::write(&pom, POM)?;
-    let mut maven = Command::new("mvn");
-    maven.args(["-q", "-B", "-f"]).arg(&pom).arg("dependency:copy-dependencies");
-    maven.arg(format!("-DoutputDirectory={}", fs::canonicalize(dir)?.join("lib").display()));
-    let status = run_to_end(maven)?;
-    if !status.success() || !lib.join(BROKER_JAR).exists() {
-        return Err(io::Error::other(format!("mvn {status}, and no {BROKER_JAR}")));
-    }
-    Ok(())
-}
 
 impl Apache {
     /// Starts both and waits until the broker says that it serves.
@@ -103,15 +82,8 @@ impl Apache {
 }
 
 fn java(settings: &ApacheSettings, data_dir: &Path) -> io::Result<Command> {
-    let lib = fs::canonicalize(settings.dir.join("lib")).map_err(|error| {
-        let dir = settings.dir.display();
-        io::Error::new(error.kind(), format!("{dir}/lib: {error}; run `baselines install`"))
-    })?;
-    let mut java = Command::new("java");
-    java.env("ROCKETMQ_HOME", data_dir)
-        .arg(format!("-Duser.home={}", data_dir.display()))
-        .arg("-cp")
-        .arg(lib.join("*"));
+    let mut java = ROCKETMQ.java(&settings.dir)?;
+    java.env("ROCKETMQ_HOME", data_dir).arg(format!("-Duser.home={}", data_dir.display()));
     Ok(java)
 }
 

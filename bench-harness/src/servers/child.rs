@@ -16,9 +16,14 @@ use std::time::{Duration, Instant};
 /// Children that run now, for the signal's sake.
 static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
+/// Directories that go with the tool, for the signal's sake.
+static SCRATCH: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
 /// How long a server may take to end after SIGTERM.
 const END_PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
+/// Of a failed server's output, what is shown.
+const TAIL_LINES: usize = 20;
 
 /// A server that is ended when this value goes.
 pub struct Server {
@@ -50,18 +55,31 @@ impl Server {
 
     /// The line of its output that contains `words`, once it is there.
     pub fn wait_for(&mut self, words: &str, patience: Duration) -> io::Result<String> {
+        let stdout = self.stdout.clone();
+        self.wait_until(&format!("say `{words}`"), patience, || {
+            let output = fs::read_to_string(&stdout)?;
+            Ok(output.lines().find(|line| line.contains(words)).map(str::to_string))
+        })
+    }
+
+    /// What `probe` finds, once it does; the server has to live until then.
+    pub fn wait_until<T>(
+        &mut self,
+        what: &str,
+        patience: Duration,
+        mut probe: impl FnMut() -> io::Result<Option<T>>,
+    ) -> io::Result<T> {
         let deadline = Instant::now() + patience;
         loop {
-            let output = fs::read_to_string(&self.stdout)?;
-            if let Some(line) = output.lines().find(|line| line.contains(words)) {
-                return Ok(line.to_string());
+            if let Some(found) = probe()? {
+                return Ok(found);
             }
             if let Some(status) = self.child.try_wait()? {
                 forget(self.child.id());
                 return Err(self.failed(&format!("ended with {status}")));
             }
             if Instant::now() > deadline {
-                return Err(self.failed(&format!("did not say `{words}` in {patience:?}")));
+                return Err(self.failed(&format!("did not {what} in {patience:?}")));
             }
             std::thread::sleep(POLL);
         }
@@ -70,7 +88,7 @@ impl Server {
     fn failed(&self, what: &str) -> io::Error {
         let tail = |path: &Path| {
             let text = fs::read_to_string(path).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().rev().take(5).collect();
+            let lines: Vec<&str> = text.lines().rev().take(TAIL_LINES).collect();
             lines.into_iter().rev().collect::<Vec<_>>().join("\n")
         };
         let (name, out, err) = (&self.name, tail(&self.stdout), tail(&self.stderr));
@@ -115,6 +133,38 @@ impl Drop for Server {
             eprintln!("{} (pid {}) could not be ended: {error}", self.name, self.child.id());
         }
     }
+}
+
+/// A directory that is removed with this value, or when a signal ends the tool.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes it anew: what an earlier run left there goes.
+    pub fn make(path: PathBuf) -> io::Result<Scratch> {
+        if path.exists() {
+            fs::remove_dir_all(&path)?;
+        }
+        fs::create_dir_all(&path)?;
+        scratch().insert(path.clone());
+        Ok(Scratch(path))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        scratch().remove(&self.0);
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("{}: {error}", self.0.display());
+        }
+    }
+}
+
+fn scratch() -> std::sync::MutexGuard<'static, BTreeSet<PathBuf>> {
+    SCRATCH.lock().expect("nobody panics with this lock")
 }
 
 /// Runs a command to its end, its output on ours.
@@ -170,6 +220,10 @@ pub fn end_all_on_signal() -> io::Result<()> {
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         if signals.wait().is_ok() {
             end_all();
+            for path in scratch().iter() {
+                // Nobody is left to be told.
+                let _ = fs::remove_dir_all(path);
+            }
             std::process::exit(130);
         }
     })?;
@@ -226,6 +280,18 @@ mod tests {
         let pid = server.pid() as i32;
         drop(server);
         assert!(!is_alive(pid));
+    }
+
+    #[test]
+    fn a_scratch_directory_begins_empty_and_goes_with_its_value() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("scratch");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("left"), "by an earlier run").unwrap();
+        let scratch = Scratch::make(path.clone()).unwrap();
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+        drop(scratch);
+        assert!(!path.exists());
     }
 
     #[test]

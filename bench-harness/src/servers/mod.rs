@@ -3,10 +3,14 @@
 
 mod apache;
 mod child;
+mod kafka;
+mod package;
 mod ports;
 mod ringmq;
 
-pub use apache::{Apache, ApacheFlush, ApacheSettings, install};
-pub use child::{Server, end_all_on_signal, run_to_end};
+pub use apache::{Apache, ApacheFlush, ApacheSettings};
+pub use child::{Scratch, Server, end_all_on_signal, run_to_end};
+pub use kafka::{COLLECTOR_DEFAULT, HEAP_MIB_DEFAULT, Kafka, KafkaFlush, KafkaSettings};
+pub use package::{KAFKA, Package, ROCKETMQ, install};
 pub use ports::free_ports;
 pub use ringmq::{Ringmq, RingmqSettings};
