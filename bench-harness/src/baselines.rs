@@ -23,7 +23,7 @@ pub enum BaselinesCommand {
     StartKafka(StartKafkaArgs),
 }
 
-const ROOT_DEFAULT: &str = "target/baselines";
+pub const ROOT_DEFAULT: &str = "target/baselines";
 pub const DIR_DEFAULT: &str = "target/baselines/rocketmq";
 pub const KAFKA_DIR_DEFAULT: &str = "target/baselines/kafka";
 
@@ -118,6 +118,7 @@ impl StartArgs {
             heap_mib: self.heap_mib,
             port: self.port,
             namesrv_port: self.namesrv_port,
+            more: vec![],
         })?;
         println!(
             "ready broker {} pid {} namesrv {} pid {}",

@@ -63,5 +63,11 @@ pub mod baselines;
 /// The subcommand `disk`.
 pub mod disk;
 
+/// The subcommand `compare`: ringmq, RocketMQ and Kafka side by side.
+pub mod compare;
+
+/// The subcommand `report`: texts and plots from raw results.
+pub mod rebuild;
+
 /// The subcommand `table3`: the whole comparison.
 pub mod table;

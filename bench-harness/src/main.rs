@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use ringmq_bench::{baselines, disk, pull, send, sink, table, tail};
+use ringmq_bench::{baselines, compare, disk, pull, rebuild, send, sink, table, tail};
 use std::io;
 use std::process::ExitCode;
 
@@ -28,6 +28,10 @@ enum Command {
     /// Real Apache RocketMQ and Apache Kafka to compare with
     #[command(subcommand)]
     Baselines(baselines::BaselinesCommand),
+    /// ringmq, Apache RocketMQ and Apache Kafka side by side, into a folder with plots
+    Compare(compare::CompareArgs),
+    /// Make summary, plots and index again from raw results
+    Report(rebuild::ReportArgs),
     /// Every row of the comparison with Apache RocketMQ, in one run
     Table3(table::TableArgs),
     /// Answer everything with success, without doing anything
@@ -44,6 +48,8 @@ fn run(command: Command) -> io::Result<bool> {
         Command::Tail(args) => args.run(),
         Command::Disk(args) => args.run().map(|()| true),
         Command::Baselines(command) => command.run().map(|()| true),
+        Command::Compare(args) => args.run().map(|()| true),
+        Command::Report(args) => args.run().map(|()| true),
         Command::Table3(args) => args.run().map(|()| true),
         Command::Sink(args) => args.run().map(|()| true),
     }

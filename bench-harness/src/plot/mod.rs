@@ -7,6 +7,7 @@ mod map;
 mod percentiles;
 mod png;
 
+pub use axis::{short, three_digits, time};
 pub use bars::{Bar, BarGroup, BarPlot, BarSection};
 pub use canvas::Colour;
 pub use map::{Map, MapPanel};

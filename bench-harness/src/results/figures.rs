@@ -24,6 +24,8 @@ pub struct Figures {
     /// What an open loop had to send and could not.
     pub unsent: u64,
     pub best_pass: Option<f64>,
+    /// Of a drain: what a reply with messages held.
+    pub bytes_per_reply: Option<f64>,
     /// A second reader's rate beside the one that is measured.
     pub catch_up_megabytes_per_second: Option<f64>,
     /// Share of the machine that was busy, all its cores together.
@@ -52,6 +54,8 @@ impl Figures {
             .map(|(own, huge)| (own + huge) as u64);
         let by_code = json.pointer("/outcome/refused").and_then(Value::as_object);
         let refused: u64 = by_code.into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum();
+        let replies = number("/details/pulls_by_code/0").filter(|replies| *replies > 0.0);
+        let bytes = number("/throughput/payload_bytes");
         let whole = json.pointer("/latency/hdr_v2").and_then(Value::as_str);
         Ok(Figures {
             messages_per_second: number("/throughput/messages_per_second").unwrap_or(0.0),
@@ -68,6 +72,7 @@ impl Figures {
             refused: refused + number("/outcome/unanswered").unwrap_or(0.0) as u64,
             unsent: number("/outcome/unsent").unwrap_or(0.0) as u64,
             best_pass: number("/details/best_messages_per_second"),
+            bytes_per_reply: replies.zip(bytes).map(|(replies, bytes)| bytes / replies),
             catch_up_megabytes_per_second: number("/details/catch_up/megabytes_per_second"),
             machine_busy: number("/machine/busy_share"),
             rate: number("/settings/rate").filter(|rate| *rate > 0.0),

@@ -8,7 +8,7 @@ mod index;
 mod readme;
 mod rounds;
 
-pub use facts::Facts;
+pub use facts::{Disk, Facts};
 pub use figures::Figures;
 #[cfg(test)]
 pub use figures::tests::sample;

@@ -34,6 +34,8 @@ pub struct ApacheSettings {
     /// Zero takes free ones.
     pub port: u16,
     pub namesrv_port: u16,
+    /// Further lines of broker.conf.
+    pub more: Vec<String>,
 }
 
 /// A running pair; both end with this value.
@@ -105,7 +107,12 @@ fn start_broker(
     namesrv_port: u16,
 ) -> io::Result<Server> {
     let conf = data_dir.join("broker.conf");
-    fs::write(&conf, broker_conf(settings.flush, data_dir, port, namesrv_port))?;
+    let mut text = broker_conf(settings.flush, data_dir, port, namesrv_port);
+    for line in &settings.more {
+        text.push_str(line);
+        text.push('\n');
+    }
+    fs::write(&conf, text)?;
     let heap = settings.heap_mib;
     let mut java = java(settings, data_dir)?;
     java.arg("-server")

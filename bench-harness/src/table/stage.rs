@@ -47,6 +47,7 @@ impl<'a> Stage<'a> {
             heap_mib: args.heap_mib,
             port: 0,
             namesrv_port: 0,
+            more: vec![],
         })?;
         results.fresh.push((format!("apache {flush:?}"), memory_mib(apache.broker.pid())?));
         let apache_rate =
