@@ -2,9 +2,11 @@
 //! sends them back, which is what network and wake-ups alone cost.
 
 use crate::body::TRAILER_BYTES;
-use crate::load::{self, Limit, LoadPlan, LoadResult, Mark, MessageShape};
+use crate::load::{
+    self, Limit, LoadPlan, LoadResult, Mark, MessageShape, Produce, Protocol, Remoting,
+};
 use crate::report::{Latency, Report, Throughput, Watch};
-use crate::target::{Endpoint, TargetArgs};
+use crate::target::{Endpoint, Speech, TargetArgs};
 use crate::threads::{self, parse_cores};
 use crate::wire::{Codec, code};
 use clap::Args;
@@ -24,7 +26,8 @@ pub struct LoadArgs {
     /// Body bytes of a message
     #[arg(long, default_value_t = 1024)]
     pub size: usize,
-    /// Messages per request; above 1 sends batch requests (code 320)
+    /// Messages per request; above 1 sends batch requests (code 320), to Kafka larger record
+    /// batches: 63 of 1 KiB or 450 of 128 B are what its clients' best batching reaches
     #[arg(long, default_value_t = 1)]
     pub batch: usize,
     /// Messages per second in all; 0 sends as fast as replies come
@@ -86,12 +89,31 @@ pub struct SendArgs {
     pub load: LoadArgs,
     #[arg(long, default_value = "ringmq-bench-producer")]
     pub group: String,
-    /// Tag of every message
+    /// Tag of every message (not with Kafka, which has none)
     #[arg(long)]
     pub tags: Option<String>,
+    /// Who has a message before Kafka acknowledges it
+    #[arg(long, value_enum, default_value_t = Acks::Leader)]
+    pub acks: Acks,
     /// Write what was sent and acknowledged, for `drain --ledger`
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
+}
+
+/// Kafka's levels that have a reply.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Acks {
+    Leader,
+    All,
+}
+
+impl Acks {
+    pub fn number(self) -> i16 {
+        match self {
+            Acks::Leader => 1,
+            Acks::All => -1,
+        }
+    }
 }
 
 #[derive(Args, Clone, Debug)]
@@ -108,6 +130,7 @@ pub struct EchoArgs {
 pub struct Settings {
     #[serde(flatten)]
     load: LoadArgs,
+    protocol: Speech,
     topic: String,
     endpoints: Vec<String>,
     run: u64,
@@ -133,12 +156,19 @@ impl LoadArgs {
         in_range("threads", self.threads, 1, 256)
     }
 
-    pub fn settings(&self, shape: &MessageShape, endpoints: &[Endpoint]) -> Settings {
-        Settings {
-            load: self.clone(),
-            topic: shape.topic.clone(),
-            endpoints: endpoints.iter().map(|endpoint| endpoint.addr.to_string()).collect(),
-            run: shape.run,
+    pub fn shape(&self, topic: &str) -> MessageShape {
+        MessageShape { topic: topic.to_string(), size: self.size, batch: self.batch, run: run_id() }
+    }
+
+    pub fn remoting(&self, group: &str, endpoints: &[Endpoint]) -> Remoting {
+        let queues = endpoints.iter().map(|endpoint| endpoint.queues.len()).max().unwrap_or(1);
+        Remoting {
+            codec: self.codec,
+            group: group.to_string(),
+            broker_name: None,
+            tags: None,
+            default_queues: queues as u32,
+            ok_code: 0,
         }
     }
 
@@ -146,8 +176,8 @@ impl LoadArgs {
     pub fn plan(
         &self,
         shape: MessageShape,
+        protocol: Protocol,
         endpoints: Vec<Endpoint>,
-        ok_code: i32,
     ) -> io::Result<LoadPlan> {
         let limit = match self.count {
             Some(count) => Limit::Messages(count),
@@ -156,6 +186,7 @@ impl LoadArgs {
         let warmup = self.warmup.unwrap_or(if self.count.is_some() { 0.0 } else { 2.0 });
         Ok(LoadPlan {
             shape,
+            protocol,
             endpoints,
             connections: self.connections,
             window: self.window,
@@ -164,9 +195,21 @@ impl LoadArgs {
             rate: self.rate,
             limit,
             warmup: seconds(warmup)?,
-            ok_code,
             spin: self.spin,
         })
+    }
+
+    pub fn settings(&self, plan: &LoadPlan) -> Settings {
+        Settings {
+            load: self.clone(),
+            protocol: match plan.protocol {
+                Protocol::Remoting(_) => Speech::Remoting,
+                Protocol::Kafka(_) => Speech::Kafka,
+            },
+            topic: plan.shape.topic.clone(),
+            endpoints: plan.endpoints.iter().map(|endpoint| endpoint.addr.to_string()).collect(),
+            run: plan.shape.run,
+        }
     }
 
     /// Runs the load and says whether all went well.
@@ -174,11 +217,11 @@ impl LoadArgs {
         &self,
         command: &str,
         shape: MessageShape,
+        protocol: Protocol,
         endpoints: Vec<Endpoint>,
-        ok_code: i32,
     ) -> io::Result<(LoadResult, bool)> {
-        let settings = self.settings(&shape, &endpoints);
-        let plan = self.plan(shape, endpoints, ok_code)?;
+        let plan = self.plan(shape, protocol, endpoints)?;
+        let settings = self.settings(&plan);
         let mut watch = Watch::new(self.broker_pid);
         let mut watched = Ok(());
         let result = load::run(&plan, |mark| {
@@ -209,19 +252,18 @@ impl SendArgs {
     pub fn run(&self) -> io::Result<bool> {
         self.load.check()?;
         let endpoints = self.target.endpoints()?;
-        let queues = endpoints.iter().map(|endpoint| endpoint.queues.len()).max().unwrap_or(1);
-        let shape = MessageShape {
-            codec: self.load.codec,
-            topic: self.target.topic.clone(),
-            group: self.group.clone(),
-            broker_name: None,
-            tags: self.tags.clone(),
-            size: self.load.size,
-            batch: self.load.batch,
-            default_queues: queues as u32,
-            run: run_id(),
+        let shape = self.load.shape(&self.target.topic);
+        let protocol = match self.target.protocol {
+            Speech::Kafka if self.tags.is_some() => {
+                return Err(io::Error::other("Kafka has no tags"));
+            }
+            Speech::Kafka => Protocol::Kafka(Produce { acks: self.acks.number() }),
+            Speech::Remoting => {
+                let remoting = self.load.remoting(&self.group, &endpoints);
+                Protocol::Remoting(Remoting { tags: self.tags.clone(), ..remoting })
+            }
         };
-        let (result, clean) = self.load.run("send", shape, endpoints, 0)?;
+        let (result, clean) = self.load.run("send", shape, protocol, endpoints)?;
         if let Some(path) = &self.ledger {
             result.ledger.write(path)?;
         }
@@ -234,19 +276,11 @@ impl EchoArgs {
         self.load.check()?;
         let addr = crate::admin::resolve(&self.server)?;
         let endpoints = vec![Endpoint { addr, name: None, queues: vec![0] }];
-        let shape = MessageShape {
-            codec: self.load.codec,
-            topic: "ringmq-bench".into(),
-            group: "ringmq-bench-producer".into(),
-            broker_name: None,
-            tags: None,
-            size: self.load.size,
-            batch: self.load.batch,
-            default_queues: 1,
-            run: run_id(),
-        };
         let echoed = if self.load.batch > 1 { code::SEND_BATCH } else { code::SEND_V2 };
-        Ok(self.load.run("echo", shape, endpoints, echoed)?.1)
+        let remoting = self.load.remoting("ringmq-bench-producer", &endpoints);
+        let protocol = Protocol::Remoting(Remoting { ok_code: echoed, ..remoting });
+        let shape = self.load.shape("ringmq-bench");
+        Ok(self.load.run("echo", shape, protocol, endpoints)?.1)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Where the load goes: one broker by address, or every broker that a name
-//! server names for the topic.
+//! server names for the topic; in RocketMQ's protocol or in Kafka's.
 
 use crate::admin::{AdminClient, AdminError, resolve};
+use crate::kafka::{self, KafkaClient};
 use crate::wire::{Request, code};
 use clap::Args;
 use serde::Deserialize;
@@ -18,9 +19,22 @@ pub struct Endpoint {
     pub queues: Vec<u32>,
 }
 
+/// What is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Speech {
+    /// RocketMQ's remoting protocol: ringmq, Apache RocketMQ
+    #[default]
+    Remoting,
+    /// Kafka's; a queue is a partition then
+    Kafka,
+}
+
 /// The target as asked for on the command line.
 #[derive(Args, Clone, Debug)]
 pub struct TargetArgs {
+    #[arg(long, value_enum, default_value_t = Speech::Remoting)]
+    pub protocol: Speech,
     /// Talk to this broker, without a name server
     #[arg(long, value_name = "HOST:PORT", required_unless_present = "namesrv")]
     pub broker: Option<String>,
@@ -48,6 +62,9 @@ impl TargetArgs {
     pub fn endpoints(&self) -> io::Result<Vec<Endpoint>> {
         let mut endpoints = match (&self.broker, &self.namesrv) {
             (Some(broker), _) => self.direct(resolve(broker)?)?,
+            (None, Some(_)) if self.protocol == Speech::Kafka => {
+                return Err(io::Error::other("Kafka has no name server: use --broker"));
+            }
             (None, Some(namesrv)) => self.routed(resolve(namesrv)?)?,
             (None, None) => return Err(io::Error::other("neither a broker nor a name server")),
         };
@@ -64,11 +81,24 @@ impl TargetArgs {
     }
 
     fn direct(&self, addr: SocketAddr) -> io::Result<Vec<Endpoint>> {
+        if self.protocol == Speech::Kafka {
+            return self.kafka(addr);
+        }
         if let Some(queues) = self.create_topic {
             create_topic(addr, &self.topic, queues)?;
         }
         let queues = self.queues.or(self.create_topic).unwrap_or(QUEUES_DEFAULT);
         Ok(vec![Endpoint { addr, name: None, queues: (0..queues).collect() }])
+    }
+
+    fn kafka(&self, addr: SocketAddr) -> io::Result<Vec<Endpoint>> {
+        let mut client = KafkaClient::connect(addr)?;
+        client.check_versions()?;
+        if let Some(queues) = self.create_topic {
+            kafka::create_topic(&mut client, &self.topic, queues)?;
+        }
+        let queues = kafka::leaders_known(&mut client, &self.topic)?;
+        Ok(vec![Endpoint { addr, name: None, queues }])
     }
 
     fn routed(&self, namesrv: SocketAddr) -> io::Result<Vec<Endpoint>> {

@@ -1,26 +1,29 @@
 //! The generator against servers whose answers are known.
 
-use ringmq_bench::load::{self, Limit, LoadPlan, LoadResult, MessageShape};
+use ringmq_bench::load::{self, Limit, LoadPlan, LoadResult, MessageShape, Protocol, Remoting};
 use ringmq_bench::sink::{self, Answer};
 use ringmq_bench::target::Endpoint;
 use ringmq_bench::wire::Codec;
 use std::time::Duration;
 
-fn plan(answer: Answer, messages: u64) -> LoadPlan {
-    let shape = MessageShape {
-        codec: Codec::Json,
-        topic: "t".into(),
+fn remoting(codec: Codec, ok_code: i32) -> Protocol {
+    Protocol::Remoting(Remoting {
+        codec,
         group: "g".into(),
         broker_name: None,
         tags: None,
-        size: 256,
-        batch: 1,
         default_queues: 3,
-        run: 1,
-    };
+        ok_code,
+    })
+}
+
+fn plan(answer: Answer, messages: u64) -> LoadPlan {
+    let shape = MessageShape { topic: "t".into(), size: 256, batch: 1, run: 1 };
+    let protocol = remoting(Codec::Json, 0);
     let addr = sink::spawn(answer).unwrap();
     LoadPlan {
         shape,
+        protocol,
         endpoints: vec![Endpoint { addr, name: None, queues: vec![0, 1, 2] }],
         connections: 3,
         window: 5,
@@ -29,7 +32,6 @@ fn plan(answer: Answer, messages: u64) -> LoadPlan {
         rate: 0.0,
         limit: Limit::Messages(messages),
         warmup: Duration::ZERO,
-        ok_code: 0,
         spin: false,
     }
 }
@@ -49,7 +51,7 @@ fn every_message_asked_for_is_sent_and_acknowledged() {
     for codec in [Codec::Json, Codec::Binary] {
         for batch in [1, 4] {
             let mut plan = plan(Answer::Success, 4_000);
-            plan.shape.codec = codec;
+            plan.protocol = remoting(codec, 0);
             plan.shape.batch = batch;
             let result = run(&plan);
             assert!(result.recorder.measured.is_clean(), "{:?}", result.recorder.measured);
@@ -76,7 +78,7 @@ fn refusals_are_counted_by_code_and_kept_in_the_ledger() {
 #[test]
 fn an_echo_of_the_request_is_a_success_when_asked_for() {
     let mut plan = plan(Answer::Echo, 1_000);
-    plan.ok_code = 310;
+    plan.protocol = remoting(Codec::Json, 310);
     plan.shape.size = 100_000;
     let result = run(&plan);
     assert!(result.recorder.measured.is_clean(), "{:?}", result.recorder.measured);

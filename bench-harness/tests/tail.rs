@@ -1,7 +1,7 @@
 //! Sending and receiving at once, against a broker of a few lines in memory.
 
 use ringmq_bench::drain::{self, DrainPlan, PullStyle};
-use ringmq_bench::load::{Limit, LoadPlan, MessageShape};
+use ringmq_bench::load::{Limit, LoadPlan, MessageShape, Protocol, Remoting};
 use ringmq_bench::tail::{self, TailPlan, TailResult};
 use ringmq_bench::target::Endpoint;
 use ringmq_bench::wire::{Codec, Header, Request, take_frame};
@@ -125,19 +125,18 @@ fn run(catch_up: bool) -> TailResult {
         ledger: None,
     };
     let catch_up = catch_up.then(backlog);
-    let shape = MessageShape {
+    let shape = MessageShape { topic: "t".into(), size: 128, batch: 1, run: 42 };
+    let protocol = Protocol::Remoting(Remoting {
         codec: Codec::Json,
-        topic: "t".into(),
         group: "g".into(),
         broker_name: None,
         tags: None,
-        size: 128,
-        batch: 1,
         default_queues: QUEUES,
-        run: 42,
-    };
+        ok_code: 0,
+    });
     let load = LoadPlan {
         shape,
+        protocol,
         endpoints: vec![endpoint],
         connections: 2,
         window: 4,
@@ -146,7 +145,6 @@ fn run(catch_up: bool) -> TailResult {
         rate: 2_000.0,
         limit: Limit::For(Duration::from_millis(300)),
         warmup: Duration::from_millis(50),
-        ok_code: 0,
         spin: false,
     };
     tail::run(&TailPlan { load, style, consumers: 2, catch_up }, |_| {}).unwrap()

@@ -20,6 +20,9 @@ pub mod version {
     pub const CREATE_TOPICS: i16 = 4;
 }
 
+/// Where a frame's correlation is: after length, key and version.
+pub const CORRELATION_AT: usize = 8;
+
 const CLIENT: &str = "ringmq-bench";
 
 /// The whole frame of a request.

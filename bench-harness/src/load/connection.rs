@@ -1,12 +1,11 @@
 //! One connection under load: a task that writes requests while the window
 //! and the schedule have room, and a task that reads their replies.
 
+use super::bank::{Bank, Replies};
 use super::flight::{Flights, Request};
 use super::pace::Pace;
 use super::recorder::Recorder;
 use super::run::{Clock, Control, Phase};
-use super::template::FrameBank;
-use crate::wire::ReplyScanner;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -99,12 +98,12 @@ impl Connection {
     }
 
     /// Sends until the run ends; gives the bank back, whose streams know how far they came.
-    pub async fn write_requests(
+    pub async fn write_requests<B: Bank>(
         &self,
         mut buffer: Vec<u8>,
-        mut bank: FrameBank,
+        mut bank: B,
         chunk: usize,
-    ) -> FrameBank {
+    ) -> B {
         while !self.finished() {
             let now_ns = self.shared.clock.now_ns();
             let count = self.room(now_ns).min(chunk);
@@ -125,10 +124,10 @@ impl Connection {
         bank
     }
 
-    fn fill(
+    fn fill<B: Bank>(
         &self,
         buffer: &mut [u8],
-        bank: &mut FrameBank,
+        bank: &mut B,
         frames: std::ops::Range<usize>,
         now_ns: u64,
     ) {
@@ -148,8 +147,7 @@ impl Connection {
     }
 
     /// Reads until the connection is shut down, by us or by the broker.
-    pub async fn read_replies(&self, longest_frame: usize) {
-        let mut scanner = ReplyScanner::new(self.shared.ok_code);
+    pub async fn read_replies<R: Replies>(&self, mut replies: R, longest_frame: usize) {
         let mut buffer = vec![0; READ_BYTES.max(2 * longest_frame)];
         let mut filled = 0;
         loop {
@@ -160,7 +158,7 @@ impl Connection {
                 Err(error) => return self.break_off(&format!("read: {error}")),
                 Ok(count) => filled += count,
             }
-            let Some(used) = self.take_replies(&buffer[..filled], &mut scanner) else {
+            let Some(used) = self.take_replies(&buffer[..filled], &mut replies) else {
                 return;
             };
             buffer.copy_within(used..filled, 0);
@@ -173,7 +171,7 @@ impl Connection {
     }
 
     /// Handles every whole reply; returns their length, or nothing if they cannot be read.
-    fn take_replies(&self, bytes: &[u8], scanner: &mut ReplyScanner) -> Option<usize> {
+    fn take_replies<R: Replies>(&self, bytes: &[u8], replies: &mut R) -> Option<usize> {
         let now_ns = self.shared.clock.now_ns();
         let measuring = self.shared.control.phase() == Phase::Measuring;
         let mut recorder = self.shared.recorder.borrow_mut();
@@ -181,7 +179,7 @@ impl Connection {
         let mut flights = self.flights.borrow_mut();
         let mut used = 0;
         loop {
-            match scanner.scan(&bytes[used..]) {
+            match replies.scan(&bytes[used..]) {
                 Ok(None) => return Some(used),
                 Err(error) => {
                     drop((recorder, flights));

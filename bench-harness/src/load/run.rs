@@ -1,8 +1,8 @@
 //! A load run: threads, each with its own runtime and its share of the
 //! connections, led through warm-up, measurement and end.
 
+use super::bank::{MessageShape, Protocol};
 use super::recorder::Recorder;
-use super::template::MessageShape;
 use super::thread::run_thread;
 use crate::ledger::Ledger;
 use crate::target::Endpoint;
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 #[derive(Clone)]
 pub struct LoadPlan {
     pub shape: MessageShape,
+    pub protocol: Protocol,
     pub endpoints: Vec<Endpoint>,
     pub connections: usize,
     /// Requests in flight per connection.
@@ -28,8 +29,6 @@ pub struct LoadPlan {
     pub rate: f64,
     pub limit: Limit,
     pub warmup: Duration,
-    /// The reply code that means success: 0, or the request's own from an echo.
-    pub ok_code: i32,
     /// Never park: costs a core, saves the wake-up.
     pub spin: bool,
 }

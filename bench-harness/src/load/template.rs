@@ -5,25 +5,9 @@
 //! requests is touched: correlation, born time, unique key, sequence, crc.
 //! All of them have constant width, so no byte ever moves.
 
+use super::bank::{Bank, MessageShape, Remoting};
 use crate::body::{self, BodyCrc, Stream};
 use crate::wire::{Codec, Encoded, Request, code};
-
-/// The same for every message of a run.
-#[derive(Clone, Debug)]
-pub struct MessageShape {
-    pub codec: Codec,
-    pub topic: String,
-    pub group: String,
-    pub broker_name: Option<String>,
-    pub tags: Option<String>,
-    /// Body bytes of one message.
-    pub size: usize,
-    /// Messages per request; more than one makes batch requests.
-    pub batch: usize,
-    /// What an automatically created topic would get.
-    pub default_queues: u32,
-    pub run: u64,
-}
 
 /// Ten digits, as JSON numbers cannot have leading zeros.
 pub const OPAQUE_MIN: u32 = 1_000_000_000;
@@ -68,6 +52,7 @@ impl FrameBank {
     /// Frames for at most `chunk` requests per write, as a buffer and its bank.
     pub fn build(
         shape: &MessageShape,
+        remoting: &Remoting,
         producer: u32,
         queues: &[u32],
         chunk: usize,
@@ -85,14 +70,14 @@ impl FrameBank {
             if i < queues.len() {
                 streams.push(StreamState { queue, crc, next_seq: 0 });
             }
-            let (bytes, at) = build_frame(shape, producer, queue, &body, buffer.len());
+            let (bytes, at) = build_frame(shape, remoting, producer, queue, &body, buffer.len());
             longest = longest.max(bytes.len());
             buffer.extend_from_slice(&bytes);
             frames.push(at);
         }
         let next_queue = producer as usize % queues.len();
         let bank = FrameBank {
-            codec: shape.codec,
+            codec: remoting.codec,
             batch: shape.batch,
             frames,
             streams,
@@ -104,39 +89,29 @@ impl FrameBank {
         };
         (buffer, bank)
     }
+}
 
-    /// The frame with which the next write begins.
-    pub fn first(&self) -> usize {
+impl Bank for FrameBank {
+    fn first(&self) -> usize {
         self.next_queue
     }
 
-    /// Bytes of the longest frame.
-    pub fn longest(&self) -> usize {
+    fn longest(&self) -> usize {
         self.longest
     }
 
-    /// Where `frame` begins, or the end of the buffer for the one after the last.
-    pub fn start_of(&self, frame: usize, buffer_len: usize) -> usize {
+    fn start_of(&self, frame: usize, buffer_len: usize) -> usize {
         self.frames.get(frame).map_or(buffer_len, |at| at.start)
     }
 
-    /// All frames filled from now on are born at `ms`.
-    pub fn set_born(&mut self, ms: u64) {
+    fn set_born(&mut self, ms: u64) {
         if self.born_ms != ms {
             self.born_ms = ms;
             write_digits(&mut self.born, ms);
         }
     }
 
-    /// Makes `frame` a new request; returns the index of its stream and its first sequence.
-    /// It was meant to be sent at `sent_ns`.
-    pub fn fill(
-        &mut self,
-        buffer: &mut [u8],
-        frame: usize,
-        opaque: u32,
-        sent_ns: u64,
-    ) -> (u32, u64) {
+    fn fill(&mut self, buffer: &mut [u8], frame: usize, opaque: u32, sent_ns: u64) -> (u32, u64) {
         let at = self.frames[frame];
         match self.codec {
             Codec::Json => {
@@ -165,9 +140,8 @@ impl FrameBank {
         (index as u32, first_seq)
     }
 
-    /// Queue and number of messages made, for every stream.
-    pub fn streams(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.streams.iter().map(|stream| (stream.queue, stream.next_seq))
+    fn streams(&self) -> Vec<(u32, u64)> {
+        self.streams.iter().map(|stream| (stream.queue, stream.next_seq)).collect()
     }
 }
 
@@ -181,10 +155,10 @@ const UNIQUE_NAME: &str = "UNIQ_KEY\u{1}";
 const UNIQUE_FIXED: usize = 24;
 
 /// `UNIQ_KEY` comes first, so that its place is known in every codec.
-fn properties(shape: &MessageShape, producer: u32) -> String {
-    let key = unique_key(shape.run, producer);
+fn properties(remoting: &Remoting, run: u64, producer: u32) -> String {
+    let key = unique_key(run, producer);
     let mut text = format!("{UNIQUE_NAME}{key}\u{2}WAIT\u{1}true\u{2}");
-    if let Some(tags) = &shape.tags {
+    if let Some(tags) = &remoting.tags {
         text.push_str(&format!("TAGS\u{1}{tags}\u{2}"));
     }
     text
@@ -192,22 +166,23 @@ fn properties(shape: &MessageShape, producer: u32) -> String {
 
 fn build_frame(
     shape: &MessageShape,
+    remoting: &Remoting,
     producer: u32,
     queue: u32,
     body: &[u8],
     start: usize,
 ) -> (Vec<u8>, FrameAt) {
-    let properties = properties(shape, producer);
+    let properties = properties(remoting, shape.run, producer);
     let batched = shape.batch > 1;
     let (code, outer) = match batched {
         false => (code::SEND_V2, properties.clone()),
         true => (code::SEND_BATCH, "WAIT\u{1}true\u{2}".to_string()),
     };
     let mut request = Request::new(code)
-        .ext("a", &shape.group)
+        .ext("a", &remoting.group)
         .ext("b", &shape.topic)
         .ext("c", "TBW102")
-        .ext("d", shape.default_queues)
+        .ext("d", remoting.default_queues)
         .ext("e", queue)
         .ext("f", 0)
         .ext("g", "1000000000000")
@@ -216,25 +191,26 @@ fn build_frame(
         .ext("j", 0)
         .ext("k", false)
         .ext("m", batched);
-    if let Some(name) = &shape.broker_name {
+    if let Some(name) = &remoting.broker_name {
         request = request.ext("n", name);
     }
     let entry = batch_entry(body, &properties);
     request = if batched { request.body(entry.repeat(shape.batch)) } else { request.body(body) };
-    let encoded = request.encode(shape.codec, OPAQUE_MIN);
-    let at = places(&encoded, shape, batched.then_some(entry.len()), start);
+    let encoded = request.encode(remoting.codec, OPAQUE_MIN);
+    let at = places(&encoded, shape, remoting.codec, batched.then_some(entry.len()), start);
     (encoded.bytes, at)
 }
 
 fn places(
     encoded: &Encoded,
     shape: &MessageShape,
+    codec: Codec,
     entry_len: Option<usize>,
     start: usize,
 ) -> FrameAt {
     let value_at = |key| encoded.ext_value_at(key).expect("the request has this field");
     // The separator after a property's name is six bytes as a JSON escape.
-    let escape = if shape.codec == Codec::Json { 5 } else { 0 };
+    let escape = if codec == Codec::Json { 5 } else { 0 };
     let (body_at, unique) = match entry_len {
         None => (encoded.body_at, value_at("i") + UNIQUE_NAME.len() + escape),
         Some(_) => {
@@ -285,18 +261,18 @@ mod tests {
     use super::*;
     use crate::wire::{Header, take_frame};
 
-    fn shape(codec: Codec, batch: usize) -> MessageShape {
-        MessageShape {
+    fn bank(codec: Codec, batch: usize, producer: u32, queues: &[u32]) -> (Vec<u8>, FrameBank) {
+        let shape =
+            MessageShape { topic: "t".into(), size: 100, batch, run: 0x0123_4567_89ab_cdef };
+        let remoting = Remoting {
             codec,
-            topic: "t".into(),
             group: "g".into(),
             broker_name: None,
             tags: Some("A".into()),
-            size: 100,
-            batch,
             default_queues: 4,
-            run: 0x0123_4567_89ab_cdef,
-        }
+            ok_code: 0,
+        };
+        FrameBank::build(&shape, &remoting, producer, queues, 4)
     }
 
     fn header_of(buffer: &[u8]) -> (Header, &[u8]) {
@@ -308,7 +284,7 @@ mod tests {
     fn patched_frames_stay_well_formed_in_both_codecs() {
         for codec in [Codec::Json, Codec::Binary] {
             // Queue numbers of different widths make frames of different lengths.
-            let (mut buffer, mut bank) = FrameBank::build(&shape(codec, 1), 5, &[9, 10, 11], 4);
+            let (mut buffer, mut bank) = bank(codec, 1, 5, &[9, 10, 11]);
             bank.set_born(1_763_700_000_123);
             assert_eq!(bank.first(), 5 % 3);
             for (turn, frame) in [2, 3, 4, 5].into_iter().enumerate() {
@@ -327,13 +303,13 @@ mod tests {
                 assert_eq!((stamp.stream.queue, stamp.stream.producer), (queue, 5));
                 assert_eq!((stream as usize, seq), (frame % 3, stamp.seq));
             }
-            assert_eq!(bank.streams().collect::<Vec<_>>(), [(9, 1), (10, 1), (11, 2)]);
+            assert_eq!(bank.streams(), [(9, 1), (10, 1), (11, 2)]);
         }
     }
 
     #[test]
     fn every_message_of_a_batch_has_its_own_key_and_sequence() {
-        let (mut buffer, mut bank) = FrameBank::build(&shape(Codec::Json, 3), 0, &[7], 1);
+        let (mut buffer, mut bank) = bank(Codec::Json, 3, 0, &[7]);
         bank.fill(&mut buffer, 0, OPAQUE_MIN, 0);
         bank.fill(&mut buffer, 0, OPAQUE_MIN + 1, 0);
         let (header, mut body) = header_of(&buffer);

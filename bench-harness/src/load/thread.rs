@@ -1,14 +1,17 @@
 //! One generator thread: its connections and the tasks that keep them busy,
 //! pace them, and end them.
 
+use super::bank::{Bank, Produced, Protocol, Remoting, Replies};
+use super::batches::BatchBank;
 use super::connection::{Connection, Shared};
 use super::pace::Pace;
 use super::recorder::Recorder;
 use super::run::{Clock, Control, Limit, LoadPlan, Phase};
-use super::template::{FrameBank, MessageShape};
+use super::template::FrameBank;
 use crate::body::Stream;
 use crate::ledger::StreamRecord;
 use crate::threads;
+use crate::wire::ReplyScanner;
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
@@ -47,7 +50,8 @@ struct Crew {
     /// Their numbers in the whole run.
     producers: Vec<usize>,
     connections: Vec<Rc<Connection>>,
-    writers: Vec<JoinHandle<FrameBank>>,
+    /// Each brings home how many messages went to which queue.
+    writers: Vec<JoinHandle<Vec<(u32, u64)>>>,
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -69,7 +73,7 @@ impl Crew {
             recorder: RefCell::default(),
             pace,
             messages_per_request: batch,
-            ok_code: plan.ok_code,
+            ok_code: plan.protocol.ok_code(),
         });
         let (connections, writers, readers) = (Vec::new(), Vec::new(), Vec::new());
         let mut crew = Crew { shared, producers, connections, writers, readers };
@@ -91,19 +95,43 @@ impl Crew {
             plan.window,
             quota_of(plan, producer),
         ));
-        let shape = MessageShape { broker_name: endpoint.name.clone(), ..plan.shape.clone() };
-        let chunk = chunk_of(&shape, plan.window);
-        let (buffer, bank) = FrameBank::build(&shape, producer as u32, &endpoint.queues, chunk);
+        let (producer, chunk) = (producer as u32, chunk_of(plan));
+        match &plan.protocol {
+            Protocol::Remoting(remoting) => {
+                let remoting = Remoting { broker_name: endpoint.name.clone(), ..remoting.clone() };
+                let queues = &endpoint.queues;
+                let (buffer, bank) =
+                    FrameBank::build(&plan.shape, &remoting, producer, queues, chunk);
+                self.begin(connection, buffer, bank, ReplyScanner::new(remoting.ok_code), chunk);
+            }
+            Protocol::Kafka(produce) => {
+                let queues = &endpoint.queues;
+                let (buffer, bank) =
+                    BatchBank::build(&plan.shape, *produce, producer, queues, chunk)?;
+                self.begin(connection, buffer, bank, Produced, chunk);
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the two tasks of a connection.
+    fn begin<B: Bank, R: Replies>(
+        &mut self,
+        connection: Rc<Connection>,
+        buffer: Vec<u8>,
+        bank: B,
+        replies: R,
+        chunk: usize,
+    ) {
         let longest = bank.longest();
         self.connections.push(connection.clone());
         self.readers.push(tokio_uring::spawn({
             let connection = connection.clone();
-            async move { connection.read_replies(longest).await }
+            async move { connection.read_replies(replies, longest).await }
         }));
         self.writers.push(tokio_uring::spawn(async move {
-            connection.write_requests(buffer, bank, chunk).await
+            connection.write_requests(buffer, bank, chunk).await.streams()
         }));
-        Ok(())
     }
 
     /// Until everything is sent and answered, or given up.
@@ -115,9 +143,9 @@ impl Crew {
         let spinner = plan.spin.then(|| tokio_uring::spawn(spin()));
         let ender = tokio_uring::spawn(end_writers(control, connections()));
 
-        let mut banks = Vec::with_capacity(self.writers.len());
+        let mut sent = Vec::with_capacity(self.writers.len());
         for writer in self.writers {
-            banks.push(writer.await.expect("a writer does not panic"));
+            sent.push(writer.await.expect("a writer does not panic"));
         }
         let ended_ns = clock.now_ns();
         wait_for_replies(&self.connections).await;
@@ -131,10 +159,10 @@ impl Crew {
             task.abort();
         }
         let mut records = Vec::new();
-        for ((connection, bank), &producer) in
-            self.connections.iter().zip(&banks).zip(&self.producers)
+        for ((connection, sent), &producer) in
+            self.connections.iter().zip(sent).zip(&self.producers)
         {
-            records.extend(records_of(plan, connection, bank, producer as u32, ended_ns));
+            records.extend(records_of(plan, connection, sent, producer as u32, ended_ns));
         }
         (self.shared.recorder.take(), records)
     }
@@ -144,7 +172,7 @@ impl Crew {
 fn records_of(
     plan: &LoadPlan,
     connection: &Connection,
-    bank: &FrameBank,
+    sent: Vec<(u32, u64)>,
     producer: u32,
     ended_ns: u64,
 ) -> Vec<StreamRecord> {
@@ -157,7 +185,7 @@ fn records_of(
             lost.flat_map(|request| request.first_seq..request.first_seq + batch).collect();
         StreamRecord { stream, sent, unacknowledged }
     };
-    bank.streams().enumerate().map(record).collect()
+    sent.into_iter().enumerate().map(record).collect()
 }
 
 /// Requests of one connection when a number of messages was asked for.
@@ -171,9 +199,10 @@ fn quota_of(plan: &LoadPlan, producer: usize) -> u64 {
 }
 
 /// Requests per write: enough bytes for one large write, at most the window.
-fn chunk_of(shape: &MessageShape, window: usize) -> usize {
-    let frame_bytes = shape.batch * (shape.size + 128) + 256;
-    (WRITE_BYTES / frame_bytes).clamp(1, window)
+fn chunk_of(plan: &LoadPlan) -> usize {
+    let shape = &plan.shape;
+    let frame_bytes = shape.batch * shape.size + plan.protocol.overhead_bytes(shape.batch);
+    (WRITE_BYTES / frame_bytes).clamp(1, plan.window)
 }
 
 /// Wakes each connection when its next request is due.

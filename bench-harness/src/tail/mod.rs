@@ -10,9 +10,9 @@ pub use catch_up::CatchUp;
 pub use run::{TailPlan, TailResult, run};
 
 use crate::drain::{self, DrainPlan, PullStyle};
-use crate::load::{Mark, MessageShape};
+use crate::load::{Mark, Protocol};
 use crate::report::{Latency, Report, Throughput, Watch};
-use crate::send::{LoadArgs, run_id};
+use crate::send::LoadArgs;
 use crate::target::{Endpoint, TargetArgs};
 use clap::Args;
 use serde::Serialize;
@@ -58,14 +58,15 @@ impl TailArgs {
             return Err(io::Error::other("a tail has a --duration, and at least one consumer"));
         }
         let endpoints = self.target.endpoints()?;
-        let shape = self.shape(&endpoints);
-        let settings = self.load.settings(&shape, &endpoints);
+        let protocol = Protocol::Remoting(self.load.remoting(PRODUCERS, &endpoints));
+        let shape = self.load.shape(&self.target.topic);
         let plan = TailPlan {
-            style: self.style(&self.target.topic, shape.codec),
+            style: self.style(&self.target.topic, self.load.codec),
             consumers: self.consumers,
             catch_up: self.catch_up.as_ref().map(|t| self.backlog(t, &endpoints)).transpose()?,
-            load: self.load.plan(shape, endpoints, 0)?,
+            load: self.load.plan(shape, protocol, endpoints)?,
         };
+        let settings = self.load.settings(&plan.load);
         let mut watch = Watch::new(self.load.broker_pid);
         let mut watched = Ok(());
         let result = run(&plan, |mark| {
@@ -88,21 +89,6 @@ impl TailArgs {
         report.details = serde_json::to_value(details)?;
         report.write(self.load.json.as_deref())?;
         Ok(clean)
-    }
-
-    fn shape(&self, endpoints: &[Endpoint]) -> MessageShape {
-        let queues = endpoints.iter().map(|endpoint| endpoint.queues.len()).max().unwrap_or(1);
-        MessageShape {
-            codec: self.load.codec,
-            topic: self.target.topic.clone(),
-            group: PRODUCERS.into(),
-            broker_name: None,
-            tags: None,
-            size: self.load.size,
-            batch: self.load.batch,
-            default_queues: queues as u32,
-            run: run_id(),
-        }
     }
 
     fn style(&self, topic: &str, codec: crate::wire::Codec) -> PullStyle {

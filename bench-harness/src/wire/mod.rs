@@ -11,7 +11,7 @@ mod scan;
 pub use header::{Header, HeaderError};
 pub use reply::{Frame, FrameError, take_frame};
 pub use request::{Encoded, Request};
-pub use scan::{Reply, ReplyScanner};
+pub use scan::{Reply, ReplyScanner, ScanError};
 
 /// A frame's length word does not count itself.
 pub const LENGTH_BYTES: usize = 4;
