@@ -1,10 +1,11 @@
 //! `drain`: reads a backlog, checks it, and says how fast it came.
 
-use crate::drain::{self, DrainPlan, DrainResult, PullStyle, QueueSpan};
+use crate::drain::{self, DrainPlan, DrainResult, DrainStyle, Fetches, QueueSpan, RemotingPulls};
+use crate::kafka::FetchStyle;
 use crate::ledger::Ledger;
 use crate::report::{Latency, Report, Throughput, Watch};
 use crate::send::{CoreList, seconds};
-use crate::target::{Endpoint, TargetArgs};
+use crate::target::{Endpoint, Speech, TargetArgs};
 use crate::wire::Codec;
 use clap::Args;
 use serde::Serialize;
@@ -28,10 +29,10 @@ pub struct PullArgs {
     /// Pulls in flight per connection, each for another queue
     #[arg(long, default_value_t = 1)]
     pub window: usize,
-    /// Messages per pull
+    /// Messages per pull (Kafka has no such limit)
     #[arg(long, default_value_t = 32)]
     pub max_messages: u32,
-    /// Bytes per pull, where the broker honours it
+    /// Bytes per pull, where the broker honours it; Kafka: of one queue, 1 MiB by default
     #[arg(long)]
     pub max_bytes: Option<u32>,
     /// Begin at this offset of every queue (default: its first message)
@@ -48,6 +49,9 @@ pub struct PullArgs {
     pub group: String,
     #[arg(long, value_enum, default_value_t = Codec::Json)]
     pub codec: Codec,
+    /// Compare the CRC of every record batch of Kafka's, also with --discard
+    #[arg(long)]
+    pub check_crc: bool,
     /// Count messages without verifying them; bytes are still copied from the socket
     #[arg(long)]
     pub discard: bool,
@@ -75,6 +79,7 @@ pub struct PullArgs {
 struct Settings {
     #[serde(flatten)]
     how: PullArgs,
+    protocol: Speech,
     topic: String,
     endpoints: Vec<String>,
     receiver: &'static str,
@@ -92,6 +97,10 @@ struct Details {
     best_broker_cpu_us_per_message: Option<f64>,
 }
 
+/// What Kafka's own consumers ask of one partition, and how long they let it wait.
+const FETCH_BYTES_DEFAULT: u32 = 1024 * 1024;
+const FETCH_WAIT_MS: u32 = 500;
+
 impl DrainArgs {
     pub fn run(&self) -> io::Result<bool> {
         let how = &self.how;
@@ -105,16 +114,8 @@ impl DrainArgs {
             return Err(io::Error::other(format!("{}: nothing to drain", self.target.topic)));
         }
         let plan = DrainPlan {
-            style: PullStyle {
-                topic: self.target.topic.clone(),
-                group: how.group.clone(),
-                codec: how.codec,
-                lite: how.lite,
-                max_messages: how.max_messages,
-                max_bytes: how.max_bytes,
-                window: how.window,
-                discard: how.discard,
-            },
+            style: self.style(),
+            window: how.window,
             spans,
             connections: how.connections,
             threads: how.threads.min(how.connections),
@@ -125,11 +126,42 @@ impl DrainArgs {
         self.passes(&plan, addrs)
     }
 
+    fn style(&self) -> DrainStyle {
+        let (how, topic) = (&self.how, self.target.topic.clone());
+        match self.target.protocol {
+            Speech::Remoting => DrainStyle::Remoting(RemotingPulls {
+                topic,
+                group: how.group.clone(),
+                codec: how.codec,
+                lite: how.lite,
+                max_messages: how.max_messages,
+                max_bytes: how.max_bytes,
+                discard: how.discard,
+                wait_ms_max: 0,
+            }),
+            Speech::Kafka => {
+                let max_bytes = how.max_bytes.unwrap_or(FETCH_BYTES_DEFAULT);
+                let style = FetchStyle {
+                    topic,
+                    queue_bytes_max: max_bytes,
+                    reply_bytes_max: max_bytes,
+                    wait_ms_max: FETCH_WAIT_MS,
+                };
+                let (discard, check_crc) = (how.discard, how.check_crc);
+                DrainStyle::Kafka(Fetches { style, discard, check_crc })
+            }
+        }
+    }
+
     /// The stretches to read, once they have stopped growing.
     fn settled(&self, endpoints: &[Endpoint]) -> io::Result<Vec<(SocketAddr, Vec<QueueSpan>)>> {
         let look = || -> io::Result<Vec<_>> {
             let span = |endpoint: &Endpoint| {
-                let spans = drain::spans(endpoint, &self.target.topic, self.how.from)?;
+                let (topic, from) = (&self.target.topic, self.how.from);
+                let spans = match self.target.protocol {
+                    Speech::Remoting => drain::spans(endpoint, topic, from)?,
+                    Speech::Kafka => drain::kafka_spans(endpoint, topic, from)?,
+                };
                 Ok((endpoint.addr, spans))
             };
             endpoints.iter().map(span).collect()
@@ -164,6 +196,7 @@ impl DrainArgs {
             all_clean &= clean;
             let settings = Settings {
                 how: self.how.clone(),
+                protocol: self.target.protocol,
                 topic: self.target.topic.clone(),
                 endpoints: endpoints.clone(),
                 receiver: "copies",

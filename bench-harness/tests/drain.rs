@@ -1,7 +1,7 @@
 //! A drain against a broker of a few lines that serves a known backlog.
 
 use ringmq_bench::body::{self, Stream};
-use ringmq_bench::drain::{self, DrainPlan, DrainResult, PullStyle};
+use ringmq_bench::drain::{self, DrainPlan, DrainResult, DrainStyle, RemotingPulls};
 use ringmq_bench::ledger::{Ledger, StreamRecord};
 use ringmq_bench::target::Endpoint;
 use ringmq_bench::wire::{Codec, Header, Request, take_frame};
@@ -87,23 +87,25 @@ fn reply_to(request: &Header, backlog: &Backlog) -> Request {
     }
 }
 
-fn drain(backlog: Backlog, ledger: Option<Ledger>, style: PullStyle) -> DrainResult {
+fn drain(backlog: Backlog, ledger: Option<Ledger>, style: RemotingPulls) -> DrainResult {
     let endpoint = Endpoint { addr: serve(backlog), name: None, queues: (0..QUEUES).collect() };
     let spans = vec![(endpoint.addr, drain::spans(&endpoint, "t", None).unwrap())];
-    let plan = DrainPlan { style, spans, connections: 2, threads: 2, cores: vec![], ledger };
+    let style = DrainStyle::Remoting(style);
+    let plan =
+        DrainPlan { style, window: 2, spans, connections: 2, threads: 2, cores: vec![], ledger };
     drain::run(&plan, || {}).unwrap()
 }
 
-fn style(codec: Codec, discard: bool) -> PullStyle {
-    PullStyle {
+fn style(codec: Codec, discard: bool) -> RemotingPulls {
+    RemotingPulls {
         topic: "t".into(),
         group: "g".into(),
         codec,
         lite: discard,
         max_messages: 32,
         max_bytes: None,
-        window: 2,
         discard,
+        wait_ms_max: 0,
     }
 }
 

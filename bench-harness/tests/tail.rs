@@ -1,6 +1,6 @@
 //! Sending and receiving at once, against a broker of a few lines in memory.
 
-use ringmq_bench::drain::{self, DrainPlan, PullStyle};
+use ringmq_bench::drain::{self, DrainPlan, DrainStyle, RemotingPulls};
 use ringmq_bench::load::{Limit, LoadPlan, MessageShape, Protocol, Remoting};
 use ringmq_bench::tail::{self, TailPlan, TailResult};
 use ringmq_bench::target::Endpoint;
@@ -106,18 +106,19 @@ impl Broker {
 
 fn run(catch_up: bool) -> TailResult {
     let endpoint = Endpoint { addr: Broker::serve(), name: None, queues: (0..QUEUES).collect() };
-    let style = PullStyle {
+    let style = |wait_ms_max| RemotingPulls {
         topic: "t".into(),
         group: "g".into(),
         codec: Codec::Json,
         lite: false,
         max_messages: 32,
         max_bytes: None,
-        window: 1,
         discard: true,
+        wait_ms_max,
     };
     let backlog = || DrainPlan {
-        style: style.clone(),
+        style: DrainStyle::Remoting(style(0)),
+        window: 1,
         spans: vec![(endpoint.addr, drain::spans(&endpoint, "t", None).unwrap())],
         connections: 1,
         threads: 1,
@@ -147,7 +148,7 @@ fn run(catch_up: bool) -> TailResult {
         warmup: Duration::from_millis(50),
         spin: false,
     };
-    tail::run(&TailPlan { load, style, consumers: 2, catch_up }, |_| {}).unwrap()
+    tail::run(&TailPlan { load, style: style(15_000), consumers: 2, catch_up }, |_| {}).unwrap()
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! Reading a backlog and checking it: every queue, from an offset to the end
 //! that it had when the drain began.
 
+mod fetches;
 mod puller;
+mod remoting;
 mod run;
 mod stored;
 mod verify;
 
-pub use puller::{PullStyle, pull_request};
-pub use run::{DrainPlan, DrainResult, QueueSpan, run, spans};
+pub use fetches::Fetches;
+pub use puller::{Arrival, Pulls};
+pub use remoting::RemotingPulls;
+pub use run::{DrainPlan, DrainResult, DrainStyle, QueueSpan, kafka_spans, run, spans};
 pub use stored::{StoredError, StoredMessage, take_stored};
 pub use verify::{Findings, Verifier};

@@ -2,10 +2,8 @@
 //! another queue, and hands what comes back to the verifier.
 
 use super::run::QueueSpan;
-use super::stored::count_stored;
-use super::verify::{Expected, Verifier};
+use super::verify::Verifier;
 use crate::measure::latencies;
-use crate::wire::{Codec, Frame, Header, Request, code, take_frame};
 use hdrhistogram::Histogram;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -13,20 +11,29 @@ use std::time::{Duration, Instant};
 use tokio_uring::buf::BoundedBuf;
 use tokio_uring::net::TcpStream;
 
-/// How a drain pulls.
-#[derive(Clone, Debug)]
-pub struct PullStyle {
-    pub topic: String,
-    pub group: String,
-    pub codec: Codec,
-    /// Code 361 instead of 11.
-    pub lite: bool,
-    pub max_messages: u32,
-    pub max_bytes: Option<u32>,
-    /// Pulls in flight per connection.
-    pub window: usize,
-    /// Count messages without looking into them.
-    pub discard: bool,
+/// What a pull is in one protocol.
+pub trait Pulls {
+    /// Appends a pull for the queue, from its `next` on.
+    fn write(&self, queue: &QueueSpan, opaque: u32, output: &mut Vec<u8>) -> io::Result<()>;
+
+    /// The first reply of `bytes`, once it has wholly arrived; nothing inside for what is not
+    /// a reply of ours.
+    fn read<'a>(&self, bytes: &'a [u8]) -> io::Result<Option<Arrival<'a>>>;
+
+    /// How many messages a reply's body has, verified unless they are only to be counted.
+    fn count(&self, body: &[u8], queue: &QueueSpan, verifier: &mut Verifier) -> io::Result<u64>;
+}
+
+/// A whole frame that came.
+pub struct Arrival<'a> {
+    pub opaque: u32,
+    pub code: i32,
+    pub remark: String,
+    /// Where to go on, if the reply says so.
+    pub next: Option<u64>,
+    /// Messages, where there are any.
+    pub body: &'a [u8],
+    pub len: usize,
 }
 
 /// What one connection brought.
@@ -40,8 +47,9 @@ pub struct Pulled {
     pub short: Vec<String>,
 }
 
-pub struct Puller {
-    style: PullStyle,
+pub struct Puller<P: Pulls> {
+    pulls: P,
+    window: usize,
     stream: TcpStream,
     queues: Vec<QueueSpan>,
     ready: VecDeque<usize>,
@@ -54,16 +62,8 @@ pub struct Puller {
 const READ_BYTES: usize = 1024 * 1024;
 const REPLY_PATIENCE: Duration = Duration::from_secs(20);
 
-const MAY_WAIT: u32 = 2;
-const SUBSCRIPTION_IN_REQUEST: u32 = 4;
-const LITE: u32 = 16;
-
-const FOUND: i32 = 0;
-const RETRY_AT_ONCE: i32 = 20;
-const OFFSET_MOVED: i32 = 21;
-
-impl Puller {
-    pub fn new(style: PullStyle, stream: TcpStream, queues: Vec<QueueSpan>) -> Puller {
+impl<P: Pulls> Puller<P> {
+    pub fn new(pulls: P, window: usize, stream: TcpStream, queues: Vec<QueueSpan>) -> Puller<P> {
         let left = |(_, queue): &(usize, &QueueSpan)| queue.next < queue.end;
         let ready = queues.iter().enumerate().filter(left).map(|(index, _)| index).collect();
         let pulled = Pulled {
@@ -75,7 +75,7 @@ impl Puller {
             short: Vec::new(),
         };
         let in_flight = BTreeMap::new();
-        Puller { style, stream, queues, ready, in_flight, next_opaque: 1, pulled }
+        Puller { pulls, window, stream, queues, ready, in_flight, next_opaque: 1, pulled }
     }
 
     /// Pulls until every queue has reached its end.
@@ -83,7 +83,7 @@ impl Puller {
         let (mut input, mut filled) = (vec![0; READ_BYTES], 0);
         let mut output = Vec::new();
         loop {
-            self.request(&mut output);
+            self.request(&mut output)?;
             if self.in_flight.is_empty() {
                 return Ok(self.pulled);
             }
@@ -103,9 +103,8 @@ impl Puller {
                 count => filled += count,
             }
             let mut used = 0;
-            while let Some(frame) = take_frame(&input[used..filled]).map_err(io::Error::other)? {
-                self.take(&frame)?;
-                used += frame.len;
+            while let Some(len) = self.take(&input[used..filled])? {
+                used += len;
             }
             input.copy_within(used..filled, 0);
             filled -= used;
@@ -116,94 +115,45 @@ impl Puller {
     }
 
     /// Writes pulls for as many queues as the window allows.
-    fn request(&mut self, output: &mut Vec<u8>) {
-        while self.in_flight.len() < self.style.window {
+    fn request(&mut self, output: &mut Vec<u8>) -> io::Result<()> {
+        while self.in_flight.len() < self.window {
             let Some(index) = self.ready.pop_front() else {
-                return;
+                return Ok(());
             };
             let opaque = self.next_opaque;
             self.next_opaque = self.next_opaque % (i32::MAX as u32) + 1;
-            let request = pull_request(&self.style, &self.queues[index], None);
-            output.extend_from_slice(&request.encode(self.style.codec, opaque).bytes);
+            self.pulls.write(&self.queues[index], opaque, output)?;
             self.in_flight.insert(opaque, (index, Instant::now()));
         }
+        Ok(())
     }
 
-    fn take(&mut self, frame: &Frame<'_>) -> io::Result<()> {
-        let header = Header::parse(frame.codec, frame.header).map_err(io::Error::other)?;
-        // Anything else is a request of the broker's own: not for us.
-        let Some((index, sent)) = self.in_flight.remove(&header.opaque) else {
-            return Ok(());
+    /// Handles the first frame of `bytes`; returns its length once it is whole.
+    fn take(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        let Some(arrival) = self.pulls.read(bytes)? else {
+            return Ok(None);
         };
-        *self.pulled.pulls.entry(header.code).or_default() += 1;
+        // Anything else is a request of the broker's own: not for us.
+        let Some((index, sent)) = self.in_flight.remove(&arrival.opaque) else {
+            return Ok(Some(arrival.len));
+        };
+        *self.pulled.pulls.entry(arrival.code).or_default() += 1;
         self.pulled.latency.saturating_record(sent.elapsed().as_nanos() as u64);
         let queue = &mut self.queues[index];
-        let stated = header.ext("nextBeginOffset").and_then(|text| text.parse::<u64>().ok());
-        let moved = match header.code {
-            FOUND | RETRY_AT_ONCE | OFFSET_MOVED => stated.filter(|&next| next > queue.next),
-            _ => None,
-        };
-        let Some(next) = moved else {
+        let Some(next) = arrival.next.filter(|&next| next > queue.next) else {
             let (queue, at, end) = (queue.queue, queue.next, queue.end);
-            let (code, remark) = (header.code, &header.remark);
-            self.pulled
-                .short
-                .push(format!("queue {queue} stopped at {at} of {end}: code {code} {remark}"));
-            return Ok(());
+            let Arrival { code, remark, len, .. } = arrival;
+            let why = format!("queue {queue} stopped at {at} of {end}: code {code} {remark}");
+            self.pulled.short.push(why);
+            return Ok(Some(len));
         };
-        if header.code == FOUND {
-            self.count(frame.body, index)?;
-        }
-        let queue = &mut self.queues[index];
+        let verifier = &mut self.pulled.verifier;
+        self.pulled.messages += self.pulls.count(arrival.body, queue, verifier)?;
+        self.pulled.body_bytes += arrival.body.len() as u64;
         queue.next = next;
         if queue.next < queue.end {
             self.ready.push_back(index);
         }
-        Ok(())
+        Ok(Some(arrival.len))
     }
-
-    fn count(&mut self, body: &[u8], index: usize) -> io::Result<()> {
-        let queue = &self.queues[index];
-        let messages = if self.style.discard {
-            count_stored(body).map_err(|error| io::Error::other(error.to_string()))?
-        } else {
-            let expected = Expected {
-                topic: self.style.topic.as_bytes(),
-                queue: queue.queue,
-                from_offset: queue.next,
-                whole: queue.whole,
-            };
-            self.pulled.verifier.take(body, expected)
-        };
-        self.pulled.messages += messages;
-        self.pulled.body_bytes += body.len() as u64;
-        Ok(())
-    }
-}
-
-/// A pull that, given a time, may wait that long for a message.
-pub fn pull_request(style: &PullStyle, queue: &QueueSpan, wait: Option<Duration>) -> Request {
-    let (code, mut flag) = match style.lite {
-        true => (code::LITE_PULL, SUBSCRIPTION_IN_REQUEST | LITE),
-        false => (code::PULL, SUBSCRIPTION_IN_REQUEST),
-    };
-    if wait.is_some() {
-        flag |= MAY_WAIT;
-    }
-    let mut request = Request::new(code)
-        .ext("commitOffset", 0)
-        .ext("consumerGroup", &style.group)
-        .ext("expressionType", "TAG")
-        .ext("maxMsgNums", style.max_messages)
-        .ext("queueId", queue.queue)
-        .ext("queueOffset", queue.next)
-        .ext("subVersion", 0)
-        .ext("subscription", "*")
-        .ext("suspendTimeoutMillis", wait.unwrap_or_default().as_millis())
-        .ext("sysFlag", flag)
-        .ext("topic", &style.topic);
-    if let Some(bytes) = style.max_bytes {
-        request = request.ext("maxMsgBytes", bytes);
-    }
-    request
 }

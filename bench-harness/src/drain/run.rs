@@ -1,8 +1,11 @@
 //! A drain: which queue is read how far, and by which connection.
 
-use super::puller::{PullStyle, Pulled, Puller};
+use super::fetches::Fetches;
+use super::puller::{Pulled, Puller};
+use super::remoting::RemotingPulls;
 use super::verify::Findings;
 use crate::admin::{AdminClient, AdminError};
+use crate::kafka::{self, KafkaClient};
 use crate::ledger::Ledger;
 use crate::measure::latencies;
 use crate::target::Endpoint;
@@ -19,12 +22,31 @@ use tokio_uring::net::TcpStream;
 /// Everything that a drain does, decided beforehand.
 #[derive(Clone)]
 pub struct DrainPlan {
-    pub style: PullStyle,
+    pub style: DrainStyle,
+    /// Pulls in flight per connection.
+    pub window: usize,
     pub spans: Vec<(SocketAddr, Vec<QueueSpan>)>,
     pub connections: usize,
     pub threads: usize,
     pub cores: Vec<usize>,
     pub ledger: Option<Ledger>,
+}
+
+/// How it pulls, in which protocol.
+#[derive(Clone, Debug)]
+pub enum DrainStyle {
+    Remoting(RemotingPulls),
+    Kafka(Fetches),
+}
+
+impl DrainStyle {
+    /// Counts messages without verifying them.
+    fn discards(&self) -> bool {
+        match self {
+            DrainStyle::Remoting(pulls) => pulls.discard,
+            DrainStyle::Kafka(fetches) => fetches.discard,
+        }
+    }
 }
 
 /// One queue's stretch that is to be read.
@@ -64,6 +86,21 @@ pub fn spans(
     Ok(spans)
 }
 
+/// The same of a Kafka broker.
+pub fn kafka_spans(
+    endpoint: &Endpoint,
+    topic: &str,
+    from: Option<u64>,
+) -> io::Result<Vec<QueueSpan>> {
+    let mut client = KafkaClient::connect(endpoint.addr)?;
+    let ends = kafka::queue_ends(&mut client, topic, &endpoint.queues)?;
+    let span = |ends: kafka::QueueEnds| {
+        let next = from.unwrap_or(ends.first).max(ends.first);
+        QueueSpan { queue: ends.queue, next, end: ends.end, whole: next == 0 }
+    };
+    Ok(ends.into_iter().map(span).collect())
+}
+
 fn offset(client: &mut AdminClient, code: i32, topic: &str, queue: u32) -> Result<u64, AdminError> {
     let request = Request::new(code).ext("topic", topic).ext("queueId", queue);
     let answer = client.call(&request)?;
@@ -80,11 +117,11 @@ pub fn run(plan: &DrainPlan, begun: impl FnOnce()) -> io::Result<DrainResult> {
     let threads: Vec<_> = (0..plan.threads)
         .map(|thread| {
             let mine = shares.iter().skip(thread).step_by(plan.threads).cloned().collect();
-            let (style, barrier) = (plan.style.clone(), barrier.clone());
+            let (style, window, barrier) = (plan.style.clone(), plan.window, barrier.clone());
             threads::spawn("drain", threads::core_of(&plan.cores, thread), move || {
                 let runtime = threads::ring_runtime();
                 barrier.wait();
-                runtime?.block_on(pull_all(style, mine))
+                runtime?.block_on(pull_all(style, window, mine))
             })
         })
         .collect::<io::Result<_>>()?;
@@ -117,7 +154,7 @@ pub fn run(plan: &DrainPlan, begun: impl FnOnce()) -> io::Result<DrainResult> {
 
 /// Acknowledged messages of streams of which nothing at all came back.
 fn never_seen(plan: &DrainPlan, seen: &HashSet<crate::body::Stream>) -> u64 {
-    let Some(ledger) = plan.ledger.as_ref().filter(|_| !plan.style.discard) else {
+    let Some(ledger) = plan.ledger.as_ref().filter(|_| !plan.style.discards()) else {
         return 0;
     };
     let unseen = ledger.streams.iter().filter(|record| !seen.contains(&record.stream));
@@ -152,15 +189,23 @@ fn share(plan: &DrainPlan) -> Vec<(SocketAddr, Vec<QueueSpan>)> {
 }
 
 async fn pull_all(
-    style: PullStyle,
+    style: DrainStyle,
+    window: usize,
     shares: Vec<(SocketAddr, Vec<QueueSpan>)>,
 ) -> io::Result<Vec<Pulled>> {
     let mut tasks = Vec::new();
     for (addr, spans) in shares {
         let socket = std::net::TcpStream::connect(addr)?;
         socket.set_nodelay(true)?;
-        let puller = Puller::new(style.clone(), TcpStream::from_std(socket), spans);
-        tasks.push(tokio_uring::spawn(puller.run()));
+        let stream = TcpStream::from_std(socket);
+        tasks.push(match style.clone() {
+            DrainStyle::Remoting(pulls) => {
+                tokio_uring::spawn(Puller::new(pulls, window, stream, spans).run())
+            }
+            DrainStyle::Kafka(fetches) => {
+                tokio_uring::spawn(Puller::new(fetches, window, stream, spans).run())
+            }
+        });
     }
     let mut pulled = Vec::new();
     for task in tasks {
@@ -178,21 +223,22 @@ mod tests {
     fn every_queue_goes_to_exactly_one_connection_of_its_broker() {
         let span = |queue| QueueSpan { queue, next: 0, end: 1, whole: true };
         let addr = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let style = PullStyle {
+        let style = DrainStyle::Remoting(RemotingPulls {
             topic: "t".into(),
             group: "g".into(),
             codec: Codec::Json,
             lite: false,
             max_messages: 32,
             max_bytes: None,
-            window: 1,
             discard: false,
-        };
+            wait_ms_max: 0,
+        });
         let spans =
             vec![(addr(1), (0..7).map(span).collect()), (addr(2), (0..3).map(span).collect())];
         for connections in 1..12 {
             let plan = DrainPlan {
                 style: style.clone(),
+                window: 1,
                 spans: spans.clone(),
                 connections,
                 threads: 1,

@@ -108,18 +108,29 @@ impl Verifier {
         {
             self.findings.misplaced += 1;
         }
-        let stamp = match body::check(message.body) {
-            Ok(stamp) => stamp,
-            Err(BodyError::Foreign) => return self.findings.foreign += 1,
-            Err(BodyError::Corrupt { .. }) => return self.findings.corrupt += 1,
-        };
-        if stamp.stream.queue != message.queue {
-            self.findings.misplaced += 1;
-        }
-        if stamp.body_crc & 0x7fff_ffff != message.body_crc {
+        let body_crc = self.take_body(message.body, message.queue, expected.whole);
+        if body_crc.is_some_and(|crc| crc & 0x7fff_ffff != message.body_crc) {
             self.findings.wrong_stored_crc += 1;
         }
-        let first = if expected.whole { 0 } else { stamp.seq };
+    }
+
+    /// Checks a body that lay in this queue; returns its CRC if it is one of ours.
+    pub fn take_body(&mut self, body: &[u8], queue: u32, whole: bool) -> Option<u32> {
+        let stamp = match body::check(body) {
+            Ok(stamp) => stamp,
+            Err(BodyError::Foreign) => {
+                self.findings.foreign += 1;
+                return None;
+            }
+            Err(BodyError::Corrupt { .. }) => {
+                self.findings.corrupt += 1;
+                return None;
+            }
+        };
+        if stamp.stream.queue != queue {
+            self.findings.misplaced += 1;
+        }
+        let first = if whole { 0 } else { stamp.seq };
         let progress = self.streams.entry(stamp.stream).or_insert_with(|| Progress {
             next: first,
             missing: BTreeSet::new(),
@@ -127,6 +138,7 @@ impl Verifier {
         });
         progress.see(stamp.seq, &mut self.findings);
         self.findings.verified += 1;
+        Some(stamp.body_crc)
     }
 
     /// The verdict, against what was acknowledged where that is known.

@@ -1,7 +1,7 @@
 //! Consumers at the end of their queues: each queue has one pull at the
 //! broker, which answers when there is a message.
 
-use crate::drain::{PullStyle, QueueSpan, pull_request, take_stored};
+use crate::drain::{QueueSpan, RemotingPulls, take_stored};
 use crate::load::{Clock, Control, Phase, Recorder};
 use crate::wire::{Frame, Header, take_frame};
 use crate::{body, threads};
@@ -29,8 +29,6 @@ pub struct Following {
     pub broken: std::sync::Mutex<Option<String>>,
 }
 
-/// How long the broker may hold a pull without a message.
-const HOLD: Duration = Duration::from_secs(15);
 const READ_BYTES: usize = 1 << 20;
 const STOP_POLL: Duration = Duration::from_millis(5);
 
@@ -40,7 +38,7 @@ const NOT_FOUND: [i32; 2] = [19, 20];
 
 /// Follows all queues with these connections until told to stop.
 pub fn follow(
-    style: &PullStyle,
+    style: &RemotingPulls,
     shares: Vec<(SocketAddr, Vec<QueueSpan>)>,
     following: &Arc<Following>,
     ready: impl FnOnce(),
@@ -101,7 +99,7 @@ async fn stop_all(
 
 /// One connection and the queues that it follows.
 struct Follower {
-    style: PullStyle,
+    style: RemotingPulls,
     stream: Rc<TcpStream>,
     queues: Vec<QueueSpan>,
     in_flight: HashMap<u32, usize>,
@@ -147,7 +145,7 @@ impl Follower {
     fn pull(&mut self, index: usize) {
         let opaque = self.next_opaque;
         self.next_opaque = self.next_opaque % (i32::MAX as u32) + 1;
-        let request = pull_request(&self.style, &self.queues[index], Some(HOLD));
+        let request = self.style.request(&self.queues[index]);
         self.output.extend_from_slice(&request.encode(self.style.codec, opaque).bytes);
         self.in_flight.insert(opaque, index);
     }

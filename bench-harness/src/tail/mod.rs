@@ -9,7 +9,7 @@ mod run;
 pub use catch_up::CatchUp;
 pub use run::{TailPlan, TailResult, run};
 
-use crate::drain::{self, DrainPlan, PullStyle};
+use crate::drain::{self, DrainPlan, DrainStyle, RemotingPulls};
 use crate::load::{Mark, Protocol};
 use crate::report::{Latency, Report, Throughput, Watch};
 use crate::send::LoadArgs;
@@ -35,6 +35,8 @@ pub struct TailArgs {
     pub catch_up: Option<String>,
 }
 
+/// How long the broker may hold a pull without a message.
+const HOLD_MS: u32 = 15_000;
 const PRODUCERS: &str = "ringmq-bench-producer";
 const CONSUMERS: &str = "ringmq-bench-consumer";
 
@@ -61,7 +63,7 @@ impl TailArgs {
         let protocol = Protocol::Remoting(self.load.remoting(PRODUCERS, &endpoints));
         let shape = self.load.shape(&self.target.topic);
         let plan = TailPlan {
-            style: self.style(&self.target.topic, self.load.codec),
+            style: self.style(&self.target.topic, HOLD_MS),
             consumers: self.consumers,
             catch_up: self.catch_up.as_ref().map(|t| self.backlog(t, &endpoints)).transpose()?,
             load: self.load.plan(shape, protocol, endpoints)?,
@@ -91,16 +93,16 @@ impl TailArgs {
         Ok(clean)
     }
 
-    fn style(&self, topic: &str, codec: crate::wire::Codec) -> PullStyle {
-        PullStyle {
+    fn style(&self, topic: &str, wait_ms_max: u32) -> RemotingPulls {
+        RemotingPulls {
             topic: topic.into(),
             group: CONSUMERS.into(),
-            codec,
+            codec: self.load.codec,
             lite: false,
             max_messages: self.max_messages,
             max_bytes: None,
-            window: 1,
             discard: true,
+            wait_ms_max,
         }
     }
 
@@ -114,8 +116,8 @@ impl TailArgs {
             return Err(io::Error::other(format!("{topic}: nothing to catch up with")));
         }
         let cores = self.load.cores.as_ref().map_or_else(Vec::new, |cores| cores.0.clone());
-        let style = self.style(topic, self.load.codec);
-        Ok(DrainPlan { style, spans, connections: 1, threads: 1, cores, ledger: None })
+        let style = DrainStyle::Remoting(self.style(topic, 0));
+        Ok(DrainPlan { style, window: 1, spans, connections: 1, threads: 1, cores, ledger: None })
     }
 
     fn details(&self, result: &TailResult) -> Details {

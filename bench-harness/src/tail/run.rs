@@ -3,7 +3,7 @@
 
 use super::catch_up::{self, CatchUp};
 use super::follow::{Following, follow};
-use crate::drain::{DrainPlan, PullStyle, QueueSpan, spans};
+use crate::drain::{DrainPlan, QueueSpan, RemotingPulls, spans};
 use crate::load::{self, Clock, Control, LoadPlan, Mark, Recorder};
 use crate::threads;
 use std::io;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 pub struct TailPlan {
     pub load: LoadPlan,
-    pub style: PullStyle,
+    pub style: RemotingPulls,
     pub consumers: usize,
     pub catch_up: Option<DrainPlan>,
 }
