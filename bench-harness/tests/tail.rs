@@ -2,7 +2,7 @@
 
 use ringmq_bench::drain::{self, DrainPlan, DrainStyle, RemotingPulls};
 use ringmq_bench::load::{Limit, LoadPlan, MessageShape, Protocol, Remoting};
-use ringmq_bench::tail::{self, TailPlan, TailResult};
+use ringmq_bench::tail::{self, TailPlan, TailResult, TailStyle};
 use ringmq_bench::target::Endpoint;
 use ringmq_bench::wire::{Codec, Header, Request, take_frame};
 use std::io::{Read, Write};
@@ -148,7 +148,11 @@ fn run(catch_up: bool) -> TailResult {
         warmup: Duration::from_millis(50),
         spin: false,
     };
-    tail::run(&TailPlan { load, style: style(15_000), consumers: 2, catch_up }, |_| {}).unwrap()
+    tail::run(
+        &TailPlan { load, style: TailStyle::Remoting(style(15_000)), consumers: 2, catch_up },
+        |_| {},
+    )
+    .unwrap()
 }
 
 #[test]

@@ -1,12 +1,13 @@
-//! Consumers at the end of their queues: each queue has one pull at the
+//! Consumers at the end of their queues: what they ask for waits at the
 //! broker, which answers when there is a message.
 
-use crate::drain::{QueueSpan, RemotingPulls, take_stored};
+use super::fetches::KafkaFollows;
+use super::pulls::RemotingFollows;
+use crate::drain::{QueueSpan, RemotingPulls};
+use crate::kafka::FetchStyle;
 use crate::load::{Clock, Control, Phase, Recorder};
-use crate::wire::{Frame, Header, take_frame};
 use crate::{body, threads};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -15,6 +16,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio_uring::buf::BoundedBuf;
 use tokio_uring::net::TcpStream;
+
+/// How consumers ask, in which protocol.
+#[derive(Clone, Debug)]
+pub enum TailStyle {
+    Remoting(RemotingPulls),
+    Kafka(FetchStyle),
+}
+
+/// What a following connection needs of a protocol.
+pub trait Follows {
+    /// Appends what should wait at the broker and does not.
+    fn ask(&mut self, output: &mut Vec<u8>) -> io::Result<()>;
+
+    /// Handles the first frame of `bytes`, giving out the body of each message; returns the
+    /// frame's length once it is whole.
+    fn take(&mut self, bytes: &[u8], message: &mut dyn FnMut(&[u8])) -> io::Result<Option<usize>>;
+}
 
 /// What all consumers of a tail share with the thread that leads it.
 pub struct Following {
@@ -32,13 +50,9 @@ pub struct Following {
 const READ_BYTES: usize = 1 << 20;
 const STOP_POLL: Duration = Duration::from_millis(5);
 
-const FOUND: i32 = 0;
-/// Nothing there in all that time, or not yet.
-const NOT_FOUND: [i32; 2] = [19, 20];
-
 /// Follows all queues with these connections until told to stop.
 pub fn follow(
-    style: &RemotingPulls,
+    style: &TailStyle,
     shares: Vec<(SocketAddr, Vec<QueueSpan>)>,
     following: &Arc<Following>,
     ready: impl FnOnce(),
@@ -51,17 +65,17 @@ pub fn follow(
             socket.set_nodelay(true)?;
             let stream = Rc::new(TcpStream::from_std(socket));
             streams.push(stream.clone());
-            let follower = Follower {
-                style: style.clone(),
-                stream,
-                queues,
-                in_flight: HashMap::new(),
-                next_opaque: 1,
-                output: Vec::new(),
-                following: following.clone(),
-                recorder: recorder.clone(),
-            };
-            tasks.push(tokio_uring::spawn(follower.run()));
+            let (following, recorder) = (following.clone(), recorder.clone());
+            tasks.push(match style.clone() {
+                TailStyle::Remoting(pulls) => {
+                    let follows = RemotingFollows::new(pulls, queues);
+                    tokio_uring::spawn(Follower { follows, stream, following, recorder }.run())
+                }
+                TailStyle::Kafka(style) => {
+                    let follows = KafkaFollows::new(style, queues);
+                    tokio_uring::spawn(Follower { follows, stream, following, recorder }.run())
+                }
+            });
         }
         ready();
         let stopping = Rc::new(Cell::new(false));
@@ -98,30 +112,24 @@ async fn stop_all(
 }
 
 /// One connection and the queues that it follows.
-struct Follower {
-    style: RemotingPulls,
+struct Follower<F: Follows> {
+    follows: F,
     stream: Rc<TcpStream>,
-    queues: Vec<QueueSpan>,
-    in_flight: HashMap<u32, usize>,
-    next_opaque: u32,
-    output: Vec<u8>,
     following: Arc<Following>,
     recorder: Rc<RefCell<Recorder>>,
 }
 
-impl Follower {
+impl<F: Follows> Follower<F> {
     async fn run(mut self) -> io::Result<()> {
-        for index in 0..self.queues.len() {
-            self.pull(index);
-        }
         let (mut input, mut filled) = (vec![0; READ_BYTES], 0);
+        let mut output = Vec::new();
         loop {
-            if !self.output.is_empty() {
-                let output = std::mem::take(&mut self.output);
+            self.follows.ask(&mut output)?;
+            if !output.is_empty() {
                 let (written, back) = self.stream.write_all(output).await;
                 written?;
-                self.output = back;
-                self.output.clear();
+                output = back;
+                output.clear();
             }
             let (read, slice) = self.stream.read(input.slice(filled..)).await;
             input = slice.into_inner();
@@ -129,11 +137,7 @@ impl Follower {
                 0 => return Err(io::Error::other("closed by the broker")),
                 count => filled += count,
             }
-            let mut used = 0;
-            while let Some(frame) = take_frame(&input[used..filled]).map_err(io::Error::other)? {
-                used += frame.len;
-                self.take(&frame)?;
-            }
+            let used = self.take(&input[..filled])?;
             input.copy_within(used..filled, 0);
             filled -= used;
             if filled == input.len() {
@@ -142,52 +146,25 @@ impl Follower {
         }
     }
 
-    fn pull(&mut self, index: usize) {
-        let opaque = self.next_opaque;
-        self.next_opaque = self.next_opaque % (i32::MAX as u32) + 1;
-        let request = self.style.request(&self.queues[index]);
-        self.output.extend_from_slice(&request.encode(self.style.codec, opaque).bytes);
-        self.in_flight.insert(opaque, index);
-    }
-
-    fn take(&mut self, frame: &Frame<'_>) -> io::Result<()> {
-        let header = Header::parse(frame.codec, frame.header).map_err(io::Error::other)?;
-        // Anything else is a request of the broker's own: not for us.
-        let Some(index) = self.in_flight.remove(&header.opaque) else { return Ok(()) };
-        if header.code != FOUND && !NOT_FOUND.contains(&header.code) {
-            let (queue, code, remark) = (self.queues[index].queue, header.code, &header.remark);
-            return Err(io::Error::other(format!("queue {queue}: code {code} {remark}")));
-        }
-        let stated = header.ext("nextBeginOffset").and_then(|text| text.parse::<u64>().ok());
-        if header.code == FOUND {
-            let next = stated.filter(|next| *next > self.queues[index].next);
-            self.queues[index].next =
-                next.ok_or_else(|| io::Error::other("a reply with messages goes nowhere"))?;
-            self.count(frame.body)?;
-        }
-        self.pull(index);
-        Ok(())
-    }
-
-    fn count(&self, mut bytes: &[u8]) -> io::Result<()> {
+    /// Counts the messages of every whole frame; returns the length of these.
+    fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let now_ns = self.following.clock.now_ns();
-        let control = &self.following.control;
+        let (control, run) = (&self.following.control, self.following.run);
         let arrived = control.phase() == Phase::Measuring;
         let mut recorder = self.recorder.borrow_mut();
         recorder.at(control.measured_ns(now_ns));
-        let mut count = 0;
-        while let Some(message) = take_stored(bytes).map_err(|e| io::Error::other(e.to_string()))? {
-            bytes = &bytes[message.len..];
-            match body::sent(message.body) {
-                Some((run, sent_ns)) if run == self.following.run => {
-                    let latency_ns = now_ns.saturating_sub(sent_ns);
-                    recorder.received(arrived, control.covers(sent_ns), latency_ns);
-                    count += 1;
-                }
-                _ => {}
+        let (mut used, mut count) = (0, 0);
+        let mut message = |body: &[u8]| {
+            if let Some((_, sent_ns)) = body::sent(body).filter(|(of, _)| *of == run) {
+                let latency_ns = now_ns.saturating_sub(sent_ns);
+                recorder.received(arrived, control.covers(sent_ns), latency_ns);
+                count += 1;
             }
+        };
+        while let Some(len) = self.follows.take(&bytes[used..], &mut message)? {
+            used += len;
         }
         self.following.received.fetch_add(count, Ordering::Relaxed);
-        Ok(())
+        Ok(used)
     }
 }

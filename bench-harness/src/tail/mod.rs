@@ -3,17 +3,21 @@
 //! consumer has it. A second reader may go through an old backlog meanwhile.
 
 mod catch_up;
+mod fetches;
 mod follow;
+mod pulls;
 mod run;
 
 pub use catch_up::CatchUp;
+pub use follow::TailStyle;
 pub use run::{TailPlan, TailResult, run};
 
-use crate::drain::{self, DrainPlan, DrainStyle, RemotingPulls};
-use crate::load::{Mark, Protocol};
+use crate::drain::{self, DrainPlan, DrainStyle, Fetches, RemotingPulls};
+use crate::kafka::FetchStyle;
+use crate::load::{Mark, Produce, Protocol};
 use crate::report::{Latency, Report, Throughput, Watch};
 use crate::send::LoadArgs;
-use crate::target::{Endpoint, TargetArgs};
+use crate::target::{Endpoint, Speech, TargetArgs};
 use clap::Args;
 use serde::Serialize;
 use std::io;
@@ -27,7 +31,7 @@ pub struct TailArgs {
     /// Connections that receive, the queues shared among them
     #[arg(long, default_value_t = 1)]
     pub consumers: usize,
-    /// Messages per pull
+    /// Messages per pull (Kafka has no such limit)
     #[arg(long, default_value_t = 32)]
     pub max_messages: u32,
     /// Read this topic from its beginning meanwhile, again and again
@@ -60,10 +64,19 @@ impl TailArgs {
             return Err(io::Error::other("a tail has a --duration, and at least one consumer"));
         }
         let endpoints = self.target.endpoints()?;
-        let protocol = Protocol::Remoting(self.load.remoting(PRODUCERS, &endpoints));
+        let topic = &self.target.topic;
+        let (protocol, style) = match self.target.protocol {
+            Speech::Remoting => (
+                Protocol::Remoting(self.load.remoting(PRODUCERS, &endpoints)),
+                TailStyle::Remoting(self.pulls(topic, HOLD_MS)),
+            ),
+            Speech::Kafka => {
+                (Protocol::Kafka(Produce { acks: 1 }), TailStyle::Kafka(fetch_style(topic)))
+            }
+        };
         let shape = self.load.shape(&self.target.topic);
         let plan = TailPlan {
-            style: self.style(&self.target.topic, HOLD_MS),
+            style,
             consumers: self.consumers,
             catch_up: self.catch_up.as_ref().map(|t| self.backlog(t, &endpoints)).transpose()?,
             load: self.load.plan(shape, protocol, endpoints)?,
@@ -93,7 +106,7 @@ impl TailArgs {
         Ok(clean)
     }
 
-    fn style(&self, topic: &str, wait_ms_max: u32) -> RemotingPulls {
+    fn pulls(&self, topic: &str, wait_ms_max: u32) -> RemotingPulls {
         RemotingPulls {
             topic: topic.into(),
             group: CONSUMERS.into(),
@@ -109,14 +122,25 @@ impl TailArgs {
     /// All that the topic has now.
     fn backlog(&self, topic: &str, endpoints: &[Endpoint]) -> io::Result<DrainPlan> {
         let spans = |endpoint: &Endpoint| -> io::Result<_> {
-            Ok((endpoint.addr, drain::spans(endpoint, topic, None)?))
+            let spans = match self.target.protocol {
+                Speech::Remoting => drain::spans(endpoint, topic, None)?,
+                Speech::Kafka => drain::kafka_spans(endpoint, topic, None)?,
+            };
+            Ok((endpoint.addr, spans))
         };
         let spans: Vec<_> = endpoints.iter().map(spans).collect::<io::Result<_>>()?;
         if spans.iter().all(|(_, spans)| spans.iter().all(|span| span.next >= span.end)) {
             return Err(io::Error::other(format!("{topic}: nothing to catch up with")));
         }
         let cores = self.load.cores.as_ref().map_or_else(Vec::new, |cores| cores.0.clone());
-        let style = DrainStyle::Remoting(self.style(topic, 0));
+        let style = match self.target.protocol {
+            Speech::Remoting => DrainStyle::Remoting(self.pulls(topic, 0)),
+            Speech::Kafka => DrainStyle::Kafka(Fetches {
+                style: fetch_style(topic),
+                discard: true,
+                check_crc: false,
+            }),
+        };
         Ok(DrainPlan { style, window: 1, spans, connections: 1, threads: 1, cores, ledger: None })
     }
 
@@ -133,5 +157,15 @@ impl TailArgs {
             consumers: self.consumers,
             catch_up: result.catch_up.clone(),
         }
+    }
+}
+
+/// As Kafka's own consumers fetch by default.
+fn fetch_style(topic: &str) -> FetchStyle {
+    FetchStyle {
+        topic: topic.into(),
+        queue_bytes_max: 1 << 20,
+        reply_bytes_max: 50 << 20,
+        wait_ms_max: 500,
     }
 }

@@ -2,8 +2,8 @@
 //! is sent, and stay until all that was acknowledged has come.
 
 use super::catch_up::{self, CatchUp};
-use super::follow::{Following, follow};
-use crate::drain::{DrainPlan, QueueSpan, RemotingPulls, spans};
+use super::follow::{Following, TailStyle, follow};
+use crate::drain::{self, DrainPlan, QueueSpan};
 use crate::load::{self, Clock, Control, LoadPlan, Mark, Recorder};
 use crate::threads;
 use std::io;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 pub struct TailPlan {
     pub load: LoadPlan,
-    pub style: RemotingPulls,
+    pub style: TailStyle,
     pub consumers: usize,
     pub catch_up: Option<DrainPlan>,
 }
@@ -103,7 +103,11 @@ fn wait_for(following: &Following, messages: u64) {
 fn share(plan: &TailPlan) -> io::Result<Vec<(SocketAddr, Vec<QueueSpan>)>> {
     let mut shares = Vec::new();
     for endpoint in &plan.load.endpoints {
-        let mut spans = spans(endpoint, &plan.style.topic, None)?;
+        let topic = &plan.load.shape.topic;
+        let mut spans = match &plan.style {
+            TailStyle::Remoting(_) => drain::spans(endpoint, topic, None)?,
+            TailStyle::Kafka(_) => drain::kafka_spans(endpoint, topic, None)?,
+        };
         for span in &mut spans {
             span.next = span.end;
         }
