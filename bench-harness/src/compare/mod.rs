@@ -47,10 +47,10 @@ pub struct CompareArgs {
     /// Times that everything is measured (default: 2, full 5)
     #[arg(long)]
     pub rounds: Option<usize>,
-    /// Seconds that a measurement takes (default: 2, full 10)
+    /// Seconds that a measurement takes (default: 2, full 8)
     #[arg(long)]
     pub seconds: Option<f64>,
-    /// Seconds of load before each measurement (default: 0.5, full 3)
+    /// Seconds of load before each measurement (default: 0.5, full 2)
     #[arg(long)]
     pub warmup: Option<f64>,
     /// Seconds of the same load that a Java broker gets before its first round of a workload,
@@ -80,7 +80,7 @@ pub struct CompareArgs {
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     pub ringmq_args: String,
     /// GiB of a Java broker's store at which it is begun anew
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 6)]
     pub store_gib: u64,
 }
 
@@ -99,8 +99,8 @@ impl CompareArgs {
         let by_profile = |quick: f64, full: f64| if self.full { full } else { quick };
         Pace {
             rounds: self.rounds.unwrap_or(by_profile(2.0, 5.0) as usize),
-            seconds: self.seconds.unwrap_or(by_profile(2.0, 10.0)),
-            warmup: self.warmup.unwrap_or(by_profile(0.5, 3.0)),
+            seconds: self.seconds.unwrap_or(by_profile(2.0, 8.0)),
+            warmup: self.warmup.unwrap_or(by_profile(0.5, 2.0)),
             jvm_warmup: self.jvm_warmup.unwrap_or(by_profile(3.0, 30.0)),
             backlog_bytes: self.backlog_mib.unwrap_or(by_profile(512.0, 2048.0) as u64) << 20,
         }
@@ -173,7 +173,7 @@ impl CompareArgs {
     ) -> io::Result<()> {
         let pace = self.pace();
         // Whatever the tools leave beside the stores goes, too.
-        let _scratch = Scratch::make(self.data_dir.join("tool"))?;
+        let _scratch = Scratch::make(self.data_dir.join(stage::TOOL_DIR))?;
         let turns = || {
             let rounds = move |workload| (1..=pace.rounds).map(move |round| (workload, round));
             let all = workloads.iter().copied().flat_map(rounds);

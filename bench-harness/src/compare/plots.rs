@@ -24,7 +24,7 @@ fn throughput(outcome: &Outcome) -> BarPlot {
     BarPlot {
         title: "Messages per second".into(),
         subtitle: format!(
-            "{}; more is better; the longest bar of each group is its fastest",
+            "{}; more is better; 16 × 32: connections × requests in flight",
             rounds(outcome)
         ),
         axis: "messages per second, as a share of the group's fastest".into(),
@@ -92,11 +92,12 @@ fn group(outcome: &Outcome, workload: &WorkloadOf, metric: Metric) -> BarGroup {
 }
 
 fn latency(outcome: &Outcome) -> CurvePlot {
-    // Latencies at a rate say most; where there are none, those of full load are shown.
+    // Latencies at a rate say most; where there are none, all of full load are shown.
     let has_open = outcome.manifest.workloads.iter().any(|workload| workload.open_loop);
-    let shown = |w: &&WorkloadOf| match has_open {
-        true => w.open_loop || w.headline,
-        false => true,
+    let shown = |w: &&WorkloadOf| {
+        let wanted = w.open_loop || w.headline || !has_open;
+        // Replies of a drain differ in size from system to system.
+        wanted && w.section != Section::Drain
     };
     let panel = |workload: &WorkloadOf| {
         let loop_of = match workload.open_loop {
@@ -116,7 +117,14 @@ fn latency(outcome: &Outcome) -> CurvePlot {
     CurvePlot {
         title: "Latency".into(),
         subtitle: "all rounds together; a curve that lies lower is better".into(),
-        panels: outcome.manifest.workloads.iter().filter(shown).map(panel).collect(),
+        panels: outcome
+            .manifest
+            .workloads
+            .iter()
+            .filter(shown)
+            .map(panel)
+            .filter(|panel| !panel.curves.is_empty())
+            .collect(),
     }
 }
 

@@ -62,13 +62,13 @@ fn bytes_needed(
     pace: &Pace,
     store_bytes_max: u64,
 ) -> u64 {
-    let largest = workloads.iter().map(|workload| bytes_of(workload, pace)).max().unwrap_or(0);
-    let of = |system: &System| match system {
-        System::Ringmq => largest,
-        // Begun anew above the limit, so at most one more measurement and its warm-up.
-        _ => store_bytes_max + largest / 2,
+    let together = |workload: &&Workload| {
+        systems.iter().map(|&system| bytes_of(workload, system, pace)).sum::<u64>()
     };
-    systems.iter().map(of).sum::<u64>() + SPARE_BYTES
+    let largest = workloads.iter().map(together).max().unwrap_or(0);
+    // Java brokers bring what they have from workload to workload, up to the limit.
+    let kept = systems.iter().filter(|system| system.compiles()).count() as u64 * store_bytes_max;
+    largest + kept + SPARE_BYTES
 }
 
 pub fn install(systems: &[System], baselines: &Path) -> io::Result<()> {

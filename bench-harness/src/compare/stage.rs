@@ -5,6 +5,7 @@ use super::system::{self, Broker, Ground, Runs};
 use super::tool::Tool;
 use super::workloads::{Durability, Rate, Work, Workload};
 use super::{Pace, System};
+use crate::kafka::{self, KafkaClient};
 use crate::results::{Figures, Folder, median};
 use std::collections::BTreeMap;
 use std::io;
@@ -25,6 +26,9 @@ pub enum Failure {
     /// A broker is not there.
     Run(io::Error),
 }
+
+/// Holds what the load tool says.
+pub const TOOL_DIR: &str = "tool";
 
 /// Passes of a drain: the last one counts, when caches and compilers have settled.
 const PASSES: usize = 3;
@@ -54,7 +58,7 @@ impl Stage {
         let file = folder.raw(&raw_name(workload.name, system, round));
         let rate = self.rate_of(workload).map_err(Failure::Cell)?;
         let runs = self.systems.get_mut(&system).expect("only those who take part are measured");
-        let broker = runs.ready(workload.durability).map_err(Failure::Run)?;
+        let broker = runs.ready(workload.durability, round == 1).map_err(Failure::Run)?;
         let warm = system.compiles() && runs.first(workload.name);
         let fill = workload.needs_backlog() && runs.first(&backlog_topic(workload.size));
         let turn = Turn { stage: self, workload, system, broker, round, rate };
@@ -72,13 +76,12 @@ impl Stage {
     /// Messages per second that are to be sent; zero is as many as possible.
     fn rate_of(&self, workload: &Workload) -> io::Result<f64> {
         let Rate::HalfOf(name) = workload.work.rate() else { return Ok(0.0) };
-        let of = |system: &System| self.maxima.get(&(name, *system)).cloned();
-        let maxima: Option<Vec<f64>> =
-            self.systems.keys().map(|system| of(system).and_then(median)).collect();
-        let slowest = maxima.and_then(|maxima| maxima.into_iter().reduce(f64::min));
+        let of = |system: &System| median(self.maxima.get(&(name, *system))?.clone());
+        // One that failed there has no maximum, and does not keep the others from going on.
+        let slowest = self.systems.keys().filter_map(of).reduce(f64::min);
         match slowest {
             Some(rate) if rate >= 2.0 => Ok((rate / 2.0).floor()),
-            _ => Err(io::Error::other(format!("needs a maximum of every system in {name}"))),
+            _ => Err(io::Error::other(format!("needs the maxima of {name}, which has none"))),
         }
     }
 }
@@ -111,14 +114,30 @@ impl Turn<'_> {
         let pace = &self.stage.pace;
         if warm && pace.jvm_warmup > 0.0 {
             self.tool("warm", 0.0, pace.jvm_warmup, None)?.run()?;
+            self.clear("warm")?;
         }
         let name = self.round.to_string();
-        self.tool(&name, pace.warmup, pace.seconds, Some(file))?.run()
+        self.tool(&name, pace.warmup, pace.seconds, Some(file))?.run()?;
+        self.clear(&name)
+    }
+
+    /// Frees the disk where a broker can: RocketMQ keeps a deleted topic's messages in its log.
+    fn clear(&self, name: &str) -> io::Result<()> {
+        if self.system != System::Kafka || matches!(self.workload.work, Work::Drain { .. }) {
+            return Ok(());
+        }
+        let mut client = KafkaClient::connect(self.broker.addr)?;
+        kafka::delete_topic(&mut client, &self.topic(name))
+    }
+
+    fn topic(&self, name: &str) -> String {
+        format!("{}-{name}", self.workload.name)
     }
 
     fn start(&self, what: &str) -> io::Result<Tool> {
         let ground = &self.stage.ground;
-        Tool::new(what, self.system, self.broker, &ground.load_cores, &ground.data_dir)
+        let dir = ground.data_dir.join(TOOL_DIR);
+        Tool::new(what, self.system, self.broker, &ground.load_cores, &dir)
     }
 
     /// The command that loads the broker for so long.
@@ -156,7 +175,7 @@ impl Turn<'_> {
         let workload = self.workload;
         Ok(self
             .start(what)?
-            .set("--topic", format!("{}-{name}", workload.name))
+            .set("--topic", self.topic(name))
             .set("--create-topic", workload.queues)
             .set("--size", workload.size)
             .set("--rate", self.rate)
@@ -180,18 +199,26 @@ impl Turn<'_> {
     }
 }
 
-/// Bytes that a measurement may leave on the disk, roughly; for the check before a run.
-pub fn bytes_of(workload: &Workload, pace: &Pace) -> u64 {
-    let per_second: u64 = match (workload.durability, workload.size) {
-        (Durability::Sync, _) => 500_000_000,
-        (Durability::Async, size) if size >= 32_768 => 3_000_000_000,
-        (Durability::Async, _) => 1_500_000_000,
+/// Bytes that all rounds of a workload may have on the disk at once, roughly, by what
+/// each system was seen to write on one core; for the check before a run.
+pub fn bytes_of(workload: &Workload, system: System, pace: &Pace) -> u64 {
+    let large = workload.size >= 32_768;
+    let a_second: u64 = match (system, workload.durability) {
+        (System::Ringmq, Durability::Async) if large => 2_700_000_000,
+        (System::Ringmq, Durability::Async) => 1_300_000_000,
+        (System::Rocketmq, Durability::Async) => 250_000_000,
+        (System::Kafka, Durability::Async) => 400_000_000,
+        (System::Ringmq, Durability::Sync) => 500_000_000,
+        (_, Durability::Sync) => 100_000_000,
     };
-    let seconds = match workload.work.is_open_loop() || matches!(workload.work, Work::Drain { .. })
-    {
-        true => 0.0,
-        false => pace.warmup + pace.seconds,
+    let round = pace.warmup + pace.seconds;
+    let seconds = match (workload.work, system) {
+        (Work::Drain { .. }, _) => 0.0,
+        (_, System::Ringmq) => round,
+        (_, System::Rocketmq) => pace.jvm_warmup + round * pace.rounds as f64,
+        (_, System::Kafka) => pace.jvm_warmup.max(round),
     };
+    let share = if workload.work.is_open_loop() { 0.5 } else { 1.0 };
     let backlog = if workload.needs_backlog() { 2 * pace.backlog_bytes } else { 0 };
-    (per_second as f64 * seconds) as u64 + backlog
+    (a_second as f64 * seconds * share) as u64 + backlog
 }

@@ -22,7 +22,7 @@ pub fn rebuild(folder: &Folder) -> io::Result<String> {
 
 fn summary(outcome: &Outcome) -> String {
     let names: Vec<&str> = outcome.manifest.systems.iter().map(|of| of.title.as_str()).collect();
-    let mut text = format!("# {}\n\n", names.join(", ").replace(", Apache", " beside Apache"));
+    let mut text = format!("# {}\n\n", heading(&names));
     how(&mut text, outcome);
     for (name, what) in [
         (THROUGHPUT, "messages per second"),
@@ -41,12 +41,22 @@ fn summary(outcome: &Outcome) -> String {
     text
 }
 
+/// `a beside b and c`
+fn heading(names: &[&str]) -> String {
+    match names {
+        [one] => one.to_string(),
+        [first, others @ ..] => format!("{first} beside {}", others.join(" and ")),
+        [] => "Nothing".into(),
+    }
+}
+
 const READING: &str = "
 ## How to read it
 
 A closed loop keeps so many requests in flight and tells the maximum; its latencies are those of full
 load. An open loop sends by a schedule that was made before, and a latency counts from the moment at
-which the request was meant to be sent. Figures are medians of the rounds, with the least and the
+which the request was meant to be sent. At full speed receivers may fall behind senders: latencies
+from sender to receiver are those of a growing queue there. Figures are medians of the rounds, with the least and the
 most in brackets; percentiles are of all rounds' requests together. Broker CPU is user and system time
 of the whole process, its kernel workers included; memory is PSS and huge pages. Drains copy what they
 receive; their bytes are whole records or batches as they came. Disk is what the process caused to be
@@ -100,6 +110,9 @@ fn how(text: &mut String, outcome: &Outcome) {
         _ => "",
     };
     line(text, format_args!("* Commit {}{dirty}; {}", fact("/commit/hash"), fact("/java")));
+    if outcome.facts.pointer("/debug_build") == Some(&Value::Bool(true)) {
+        text.push_str("* **The load tool was a debug build: the figures mean nothing**\n");
+    }
     let percent =
         |at: &str| outcome.facts.pointer(at).and_then(Value::as_f64).unwrap_or(0.0) * 100.0;
     let during = outcome.busy().map_or("nothing was measured".into(), |busy| {
@@ -184,7 +197,7 @@ fn figures(text: &mut String, outcome: &Outcome, section: Section) {
     line(text, format_args!("## {}\n", section.title()));
     text.push_str(
         "| work | system | setting | msg/s | MB/s | p50 | p99 | p99.9 | max | CPU µs/msg | CPU ns/B \
-         | memory MiB | disk B/B | refused | raw |\n",
+         | memory MiB | disk B/B | refused or unsent | raw |\n",
     );
     text.push_str("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
     for row in rows {

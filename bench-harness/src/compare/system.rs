@@ -79,8 +79,9 @@ pub struct Broker {
 
 /// One system over the whole run.
 pub trait Runs {
-    /// Running with this durability, and on the processor.
-    fn ready(&mut self, durability: Durability) -> io::Result<Broker>;
+    /// Running with this durability, and on the processor. A store that has become too
+    /// large is begun anew where another workload begins.
+    fn ready(&mut self, durability: Durability, another: bool) -> io::Result<Broker>;
     /// Off the processor until it is asked for again.
     fn rest(&mut self) -> io::Result<()>;
     /// How it is started, for people.
@@ -104,7 +105,7 @@ struct Afresh {
 }
 
 impl Runs for Afresh {
-    fn ready(&mut self, durability: Durability) -> io::Result<Broker> {
+    fn ready(&mut self, durability: Durability, _another: bool) -> io::Result<Broker> {
         self.rest()?;
         let scratch = Scratch::make(self.ground.data_dir.join("ringmq"))?;
         let ack = match durability {
@@ -233,9 +234,9 @@ impl Stay {
 }
 
 impl Runs for Staying {
-    fn ready(&mut self, durability: Durability) -> io::Result<Broker> {
+    fn ready(&mut self, durability: Durability, another: bool) -> io::Result<Broker> {
         if let Some(stay) = &self.running {
-            let full = stored_bytes(stay.dir.path())? > self.ground.store_bytes_max;
+            let full = another && stored_bytes(stay.dir.path())? > self.ground.store_bytes_max;
             if stay.durability != durability || full {
                 self.running = None;
             }

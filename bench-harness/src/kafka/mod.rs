@@ -18,4 +18,4 @@ pub use fetch::{FetchStyle, Fetched, fetch_frame, read_fetched};
 pub use produce::{encode_batch, produce_frame, scan_produced};
 pub use read::{KafkaError, Reader, take_frame};
 pub use request::{CORRELATION_AT, FRAME_BYTES_MAX, Request, version};
-pub use topic::{QueueEnds, create_topic, leaders_known, queue_ends};
+pub use topic::{QueueEnds, create_topic, delete_topic, leaders_known, queue_ends};

@@ -18,6 +18,7 @@ pub mod version {
     pub const METADATA: i16 = 8;
     pub const API_VERSIONS: i16 = 0;
     pub const CREATE_TOPICS: i16 = 4;
+    pub const DELETE_TOPICS: i16 = 3;
 }
 
 /// Where a frame's correlation is: after length, key and version.

@@ -7,7 +7,7 @@ use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, ListOffsetsRequest, MetadataRequest,
+    BrokerId, CreateTopicsRequest, DeleteTopicsRequest, ListOffsetsRequest, MetadataRequest,
 };
 use std::io;
 use std::time::{Duration, Instant};
@@ -31,6 +31,17 @@ pub fn create_topic(client: &mut KafkaClient, topic: &str, queues: u32) -> io::R
         CreateTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(CREATE_MS_MAX);
     match client.call(&request, version::CREATE_TOPICS, read_created)? {
         0 | ALREADY_THERE => Ok(()),
+        code => Err(io::Error::other(format!("{topic}: {}", KafkaError::Refused(code)))),
+    }
+}
+
+/// Takes the topic and its messages away, where it is there.
+pub fn delete_topic(client: &mut KafkaClient, topic: &str) -> io::Result<()> {
+    let request = DeleteTopicsRequest::default()
+        .with_topic_names(vec![topic_name(topic)])
+        .with_timeout_ms(CREATE_MS_MAX);
+    match client.call(&request, version::DELETE_TOPICS, read_created)? {
+        0 | UNKNOWN_TOPIC => Ok(()),
         code => Err(io::Error::other(format!("{topic}: {}", KafkaError::Refused(code)))),
     }
 }
@@ -117,7 +128,7 @@ fn offsets(
     client.call(&request, version::LIST_OFFSETS, read_offsets)
 }
 
-/// The code of the one topic that was asked for.
+/// The code of the one topic that was asked for, made or deleted.
 fn read_created(reader: &mut Reader<'_>) -> Read<i16> {
     let _throttle_ms = reader.i32()?;
     one(reader.count()?)?;
@@ -186,13 +197,16 @@ mod tests {
     use super::*;
     use bytes::BytesMut;
     use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+    use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
     use kafka_protocol::messages::list_offsets_response::{
         ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
     };
     use kafka_protocol::messages::metadata_response::{
         MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
     };
-    use kafka_protocol::messages::{CreateTopicsResponse, ListOffsetsResponse, MetadataResponse};
+    use kafka_protocol::messages::{
+        CreateTopicsResponse, DeleteTopicsResponse, ListOffsetsResponse, MetadataResponse,
+    };
     use kafka_protocol::protocol::{Encodable, StrBytes};
 
     fn bytes_of(reply: &impl Encodable, version: i16) -> Vec<u8> {
@@ -264,6 +278,16 @@ mod tests {
         assert_eq!(read(&list_offsets(&refused)), Err(NOT_LEADER));
         let nonsense = list_offsets(&[(0, 0, -1)]);
         assert!(read_offsets(&mut Reader::new(&nonsense)).is_err());
+    }
+
+    #[test]
+    fn a_deleted_topic_is_told_as_one_that_was_made() {
+        let topic = DeletableTopicResult::default()
+            .with_name(Some(topic_name("t")))
+            .with_error_code(UNKNOWN_TOPIC);
+        let reply = DeleteTopicsResponse::default().with_responses(vec![topic]);
+        let bytes = bytes_of(&reply, version::DELETE_TOPICS);
+        assert_eq!(whole_or_refused(&bytes, read_created), UNKNOWN_TOPIC);
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Facts {
     pub commit: Commit,
     /// First line of `java -version`; none where there is no Java.
     pub java: Option<String>,
+    /// This tool's; its figures mean nothing then.
+    pub debug_build: bool,
     /// Of the machine in the second before the run.
     pub before: MachineUse,
 }
@@ -50,6 +52,7 @@ impl Facts {
             host: HostFacts::gather(),
             disk: Disk::of(data_dir)?,
             commit: Commit::here(),
+            debug_build: cfg!(debug_assertions),
             java: said_first(Command::new("java").arg("-version")),
             before: before.until(&MachineMark::take()),
         })
