@@ -1,9 +1,13 @@
 //! Answers every request with success and forgets it: the least that a broker
 //! could do, so that the generator's own limit can be measured.
 
+mod kafka;
+
+use crate::target::Speech;
 use crate::threads;
 use crate::wire::{Codec, Request, take_frame};
 use clap::Args;
+use kafka::KafkaReplies;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -12,13 +16,15 @@ use tokio_uring::net::TcpStream;
 
 #[derive(Args, Clone, Debug)]
 pub struct SinkArgs {
+    #[arg(long, value_enum, default_value_t = Speech::Remoting)]
+    pub protocol: Speech,
     #[arg(long, default_value = "127.0.0.1:0")]
     pub listen: String,
     /// The core that serves
     #[arg(long)]
     pub core: Option<usize>,
     /// Send every byte back instead
-    #[arg(long)]
+    #[arg(long, conflicts_with = "protocol")]
     pub echo: bool,
 }
 
@@ -29,7 +35,12 @@ impl SinkArgs {
         if let Some(core) = self.core {
             threads::pin(core)?;
         }
-        serve(listener, if self.echo { Answer::Echo } else { Answer::Success })
+        let answer = match self.protocol {
+            _ if self.echo => Answer::Echo,
+            Speech::Remoting => Answer::Success,
+            Speech::Kafka => Answer::Kafka { refuse: None },
+        };
+        serve(listener, answer)
     }
 }
 
@@ -40,6 +51,32 @@ pub enum Answer {
     Echo,
     /// Every n-th request gets this code.
     RefuseEvery(u64, i32),
+    /// Success in Kafka's protocol, but for every n-th produce request, which gets this code.
+    Kafka {
+        refuse: Option<(u64, i16)>,
+    },
+}
+
+/// Writes the answers to all whole requests.
+enum AnyReplies {
+    Remoting(Box<Replies>),
+    Kafka(KafkaReplies),
+}
+
+impl AnyReplies {
+    fn new(answer: Answer) -> io::Result<AnyReplies> {
+        Ok(match answer {
+            Answer::Kafka { refuse } => AnyReplies::Kafka(KafkaReplies::new(refuse)?),
+            answer => AnyReplies::Remoting(Box::new(Replies::new(answer))),
+        })
+    }
+
+    fn write(&mut self, input: &[u8], output: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            AnyReplies::Remoting(replies) => replies.write(input, output),
+            AnyReplies::Kafka(replies) => replies.write(input, output),
+        }
+    }
 }
 
 /// Serves on a thread of its own until the process ends; returns where.
@@ -69,7 +106,7 @@ const READ_BYTES: usize = 256 * 1024;
 async fn answer_all(stream: Rc<TcpStream>, answer: Answer) -> io::Result<()> {
     let (mut input, mut filled) = (vec![0; READ_BYTES], 0);
     let mut output = Vec::new();
-    let mut replies = Replies::new(answer);
+    let mut replies = AnyReplies::new(answer)?;
     loop {
         let (read, slice) = stream.read(input.slice(filled..)).await;
         input = slice.into_inner();
@@ -131,7 +168,9 @@ impl Replies {
             self.seen += 1;
             match self.answer {
                 Answer::Echo => output.extend_from_slice(bytes),
-                Answer::Success => self.succeed(frame.codec, frame.header, output)?,
+                Answer::Success | Answer::Kafka { .. } => {
+                    self.succeed(frame.codec, frame.header, output)?
+                }
                 Answer::RefuseEvery(n, code) if self.seen.is_multiple_of(n) => {
                     let header = crate::wire::Header::parse(frame.codec, frame.header)
                         .map_err(io::Error::other)?;

@@ -97,7 +97,7 @@ impl TargetArgs {
         if let Some(queues) = self.create_topic {
             kafka::create_topic(&mut client, &self.topic, queues)?;
         }
-        let queues = kafka::leaders_known(&mut client, &self.topic)?;
+        let queues = kafka::leaders_known(&mut client, &self.topic, self.create_topic.is_some())?;
         Ok(vec![Endpoint { addr, name: None, queues }])
     }
 

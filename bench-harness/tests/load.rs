@@ -1,6 +1,8 @@
 //! The generator against servers whose answers are known.
 
-use ringmq_bench::load::{self, Limit, LoadPlan, LoadResult, MessageShape, Protocol, Remoting};
+use ringmq_bench::load::{
+    self, Limit, LoadPlan, LoadResult, MessageShape, Produce, Protocol, Remoting,
+};
 use ringmq_bench::sink::{self, Answer};
 use ringmq_bench::target::Endpoint;
 use ringmq_bench::wire::Codec;
@@ -73,6 +75,49 @@ fn refusals_are_counted_by_code_and_kept_in_the_ledger() {
     assert_eq!(successes(&result).0, 2_700);
     let lost: usize = result.ledger.streams.iter().map(|r| r.unacknowledged.len()).sum();
     assert_eq!(lost, 300);
+}
+
+fn kafka_plan(refuse: Option<(u64, i16)>, messages: u64) -> LoadPlan {
+    let protocol = Protocol::Kafka(Produce { acks: 1 });
+    LoadPlan { protocol, ..plan(Answer::Kafka { refuse }, messages) }
+}
+
+#[test]
+fn kafka_gets_every_message_by_the_same_loop() {
+    for batch in [1, 100] {
+        let mut plan = kafka_plan(None, 6_000);
+        plan.shape.batch = batch;
+        let result = run(&plan);
+        assert!(result.recorder.measured.is_clean(), "{:?}", result.recorder.measured);
+        assert_eq!(successes(&result), (6_000 / batch as u64, 6_000));
+        let sent: u64 = result.ledger.streams.iter().map(|record| record.sent).sum();
+        assert_eq!((result.ledger.streams.len(), sent), (9, 6_000));
+    }
+}
+
+#[test]
+fn what_kafka_refuses_is_counted_and_kept_in_the_ledger() {
+    let result = run(&kafka_plan(Some((10, 6)), 3_000));
+    let (a, b) = (&result.recorder.measured, &result.recorder.outside);
+    let refused: u64 = a.refused.get(&6).into_iter().chain(b.refused.get(&6)).sum();
+    assert_eq!((refused, successes(&result).0), (300, 2_700));
+    let lost: usize = result.ledger.streams.iter().map(|r| r.unacknowledged.len()).sum();
+    assert_eq!(lost, 300);
+}
+
+#[test]
+fn a_server_that_speaks_the_other_protocol_breaks_the_connection_with_a_reason() {
+    let mut plan = plan(Answer::Kafka { refuse: None }, 100);
+    let found = run(&plan);
+    assert!(
+        !found.recorder.measured.broken.is_empty() || !found.recorder.outside.broken.is_empty()
+    );
+    plan.endpoints[0].addr = sink::spawn(Answer::Success).unwrap();
+    plan.protocol = Protocol::Kafka(Produce { acks: 1 });
+    let found = run(&plan);
+    assert!(
+        !found.recorder.measured.broken.is_empty() || !found.recorder.outside.broken.is_empty()
+    );
 }
 
 #[test]

@@ -5,8 +5,10 @@ use super::request::{encode, topic_name, version};
 use crate::wire::Reply;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::indexmap::IndexMap;
-use kafka_protocol::messages::ProduceRequest;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use kafka_protocol::messages::{ProduceRequest, ProduceResponse, ResponseHeader};
+use kafka_protocol::protocol::{Encodable, HeaderVersion};
 use kafka_protocol::records::{
     Compression, NO_PARTITION_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, Record,
     RecordBatchEncoder, RecordEncodeOptions, TimestampType,
@@ -39,8 +41,7 @@ pub fn encode_batch(values: impl IntoIterator<Item = Vec<u8>>) -> io::Result<Vec
     let records: Vec<Record> = values.into_iter().enumerate().map(record).collect();
     let options = RecordEncodeOptions { version: 2, compression: Compression::None };
     let mut bytes = BytesMut::new();
-    RecordBatchEncoder::encode(&mut bytes, &records, &options)
-        .map_err(|error| io::Error::other(error.to_string()))?;
+    RecordBatchEncoder::encode(&mut bytes, &records, &options).map_err(io::Error::other)?;
     Ok(bytes.into())
 }
 
@@ -65,6 +66,24 @@ pub fn produce_frame(
     let frame = encode(&request, version::PRODUCE, 0)?;
     let batch_at = frame.len() - BYTES_AFTER_BATCH - len;
     Ok((frame, batch_at))
+}
+
+/// What a broker says to a batch for one queue, its correlation still to be filled in.
+pub fn produced_reply(code: i16) -> io::Result<Vec<u8>> {
+    let queue = PartitionProduceResponse::default().with_error_code(code);
+    let topic = TopicProduceResponse::default()
+        .with_name(topic_name("topic"))
+        .with_partition_responses(vec![queue]);
+    let reply = ProduceResponse::default().with_responses(vec![topic]);
+    let mut bytes = BytesMut::zeroed(4);
+    let header_version = ProduceResponse::header_version(version::PRODUCE);
+    ResponseHeader::default()
+        .encode(&mut bytes, header_version)
+        .and_then(|()| reply.encode(&mut bytes, version::PRODUCE))
+        .map_err(io::Error::other)?;
+    let len = bytes.len() as u32 - 4;
+    bytes[..4].copy_from_slice(&len.to_be_bytes());
+    Ok(bytes.into())
 }
 
 /// The first reply of `bytes`, once it has wholly arrived. Each is about one queue.
@@ -94,31 +113,17 @@ fn one(count: usize) -> Read<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kafka_protocol::messages::produce_response::{
-        PartitionProduceResponse, TopicProduceResponse,
-    };
-    use kafka_protocol::messages::{ProduceResponse, ResponseHeader};
-    use kafka_protocol::protocol::{Encodable, HeaderVersion};
 
-    fn reply(correlation: i32, code: i16, queues: usize) -> Vec<u8> {
-        let queue = PartitionProduceResponse::default().with_index(3).with_error_code(code);
-        let topic = TopicProduceResponse::default()
-            .with_name(topic_name("topic"))
-            .with_partition_responses(vec![queue; queues]);
-        let mut bytes = BytesMut::zeroed(4);
-        let header = ResponseHeader::default().with_correlation_id(correlation);
-        header.encode(&mut bytes, ProduceResponse::header_version(version::PRODUCE)).unwrap();
-        let body = ProduceResponse::default().with_responses(vec![topic]);
-        body.encode(&mut bytes, version::PRODUCE).unwrap();
-        let len = bytes.len() as u32 - 4;
-        bytes[..4].copy_from_slice(&len.to_be_bytes());
-        bytes.to_vec()
+    fn reply(correlation: i32, code: i16) -> Vec<u8> {
+        let mut bytes = produced_reply(code).unwrap();
+        bytes[4..8].copy_from_slice(&correlation.to_be_bytes());
+        bytes
     }
 
     #[test]
     fn code_and_correlation_are_read_as_the_crate_writes_them() {
         for code in [0, 6, 87] {
-            let bytes = reply(1_234_567_890, code, 1);
+            let bytes = reply(1_234_567_890, code);
             let seen = scan_produced(&bytes).unwrap().unwrap();
             let reply = Reply { opaque: 1_234_567_890, code: code.into(), len: bytes.len() };
             assert_eq!(seen, reply);
@@ -128,13 +133,16 @@ mod tests {
         }
     }
 
-    /// Correlation, tags, counts, name, queue and code of [`reply`].
+    /// Correlation, tags, counts, name, queue and code of [`reply`], without its length word.
     const CODE_END: usize = 4 + 1 + 1 + 6 + 1 + 4 + 2;
+    const QUEUES_AT: usize = 4 + 4 + 1 + 1 + 6;
 
     #[test]
     fn a_reply_that_is_no_reply_is_an_error() {
-        assert!(matches!(scan_produced(&reply(1, 0, 2)), Err(KafkaError::Nonsense(_))));
-        let whole = reply(1, 0, 1);
+        let mut two = reply(1, 0);
+        two[QUEUES_AT] = 3;
+        assert!(matches!(scan_produced(&two), Err(KafkaError::Nonsense(_))));
+        let whole = reply(1, 0);
         for len in 0..CODE_END {
             let mut short = whole[..4 + len].to_vec();
             short[..4].copy_from_slice(&(len as u32).to_be_bytes());

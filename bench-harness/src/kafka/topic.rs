@@ -46,8 +46,13 @@ pub fn delete_topic(client: &mut KafkaClient, topic: &str) -> io::Result<()> {
     }
 }
 
-/// Waits until every queue of the topic has a leader that knows of it; returns them.
-pub fn leaders_known(client: &mut KafkaClient, topic: &str) -> io::Result<Vec<u32>> {
+/// Waits until every queue of the topic has a leader that knows of it; returns them. A topic
+/// that is not known is waited for only where it was `just_made`.
+pub fn leaders_known(
+    client: &mut KafkaClient,
+    topic: &str,
+    just_made: bool,
+) -> io::Result<Vec<u32>> {
     let deadline = Instant::now() + LEADER_PATIENCE;
     let asked = MetadataRequestTopic::default().with_name(Some(topic_name(topic)));
     let request = MetadataRequest::default()
@@ -62,7 +67,10 @@ pub fn leaders_known(client: &mut KafkaClient, topic: &str) -> io::Result<Vec<u3
             },
             Err(code) => code,
         };
-        let may_change = matches!(code, UNKNOWN_TOPIC | NO_LEADER | NOT_LEADER);
+        let may_change = match code {
+            UNKNOWN_TOPIC => just_made,
+            code => matches!(code, NO_LEADER | NOT_LEADER),
+        };
         if !may_change || Instant::now() > deadline {
             return Err(io::Error::other(format!("{topic}: {}", KafkaError::Refused(code))));
         }
