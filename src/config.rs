@@ -58,6 +58,8 @@ pub struct Config {
     pub write: Choice<WriteMode>,
     pub flush_method: FlushChoice,
     pub transfer: Choice<TransferChoice>,
+    /// Most bytes of one pull.
+    pub pull_bytes: Choice<u64>,
     pub retention: Retention,
     pub accept_loss: bool,
     pub spin: Duration,

@@ -159,6 +159,9 @@ pub const SEGMENT_RECEIVERS_MAX: usize = 256;
 /// What one pull may bring, whatever the options say: a reply must fit a frame.
 pub const PULL_MESSAGES_MAX: u32 = 4096;
 pub const PULL_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// What one pull brings unless the options say otherwise; as Apache's of recent messages.
+pub const PULL_BYTES: u64 = 256 * 1024;
 /// Memory in which redb keeps pages; its own default is a gigabyte.
 pub const METADATA_CACHE_BYTES: usize = 4 * 1024 * 1024;
 

@@ -6,7 +6,9 @@
 
 use std::fmt::{self, Write};
 
-use super::limits::{BODY_BYTES_MAX, PULL_MESSAGES_MAX, QUEUES_OF_TOPIC_MAX};
+use super::limits::{
+    BODY_BYTES_MAX, PULL_BYTES, PULL_BYTES_MAX, PULL_MESSAGES_MAX, QUEUES_OF_TOPIC_MAX,
+};
 use super::transfer::TransferChoice;
 
 macro_rules! live_options {
@@ -60,10 +62,10 @@ live_options! {
     /// end counts as one in memory, wherever its bytes come from.
     "accessMessageInMemoryMaxRatio" access_in_memory_max_ratio: u32 = 40, Between(0, 100);
     /// Bounds of one pull's reply while its messages are in memory.
-    "maxTransferBytesOnMessageInMemory" max_transfer_bytes_in_memory: u64 = 262_144, Between(1, REPLY_BYTES_MAX);
+    "maxTransferBytesOnMessageInMemory" max_transfer_bytes_in_memory: u64 = PULL_BYTES, Between(1, PULL_BYTES_MAX);
     "maxTransferCountOnMessageInMemory" max_transfer_count_in_memory: u32 = PULL_MESSAGES_MAX, Between(1, PULL_MESSAGES_MAX as u64);
     /// Bounds of one pull's reply while its messages are on disk.
-    "maxTransferBytesOnMessageInDisk" max_transfer_bytes_in_disk: u64 = 262_144, Between(1, REPLY_BYTES_MAX);
+    "maxTransferBytesOnMessageInDisk" max_transfer_bytes_in_disk: u64 = PULL_BYTES, Between(1, PULL_BYTES_MAX);
     "maxTransferCountOnMessageInDisk" max_transfer_count_in_disk: u32 = PULL_MESSAGES_MAX, Between(1, PULL_MESSAGES_MAX as u64);
     /// Hours after which a segment may go.
     "fileReservedTime" file_reserved_time: u32 = 72, Between(1, 876_000);
@@ -74,9 +76,6 @@ live_options! {
     /// Whether replies tell clients to write traces.
     "traceOn" trace_on: bool = true, Anything;
 }
-
-/// A reply must fit a frame, headers included.
-const REPLY_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Options of RocketMQ that have no effect here, parted by blanks.
 const IGNORED: &str = "\

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::base::limits::{
     ARENA_BYTES_DEFAULT, ARENA_BYTES_MAX, ARENA_BYTES_MIN, ARENA_MEMORY_DIVISOR, ARENA_UNIT_BYTES,
-    SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX,
+    PULL_BYTES, PULL_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SHARDS_MAX,
 };
 use crate::base::transfer::TransferChoice;
 use crate::base::{AckLevel, WriteMode, names};
@@ -239,6 +239,10 @@ impl Config {
                 ],
             )?,
             transfer: transfer(field("transfer", settings.transfer))?,
+            pull_bytes: match field("pull-bytes", settings.pull_bytes).size(1..=PULL_BYTES_MAX)? {
+                Some(bytes) => Choice::Given(bytes),
+                None => Choice::Default(PULL_BYTES),
+            },
             retention: retention(
                 field("retention-hours", settings.retention_hours),
                 [

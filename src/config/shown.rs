@@ -51,6 +51,8 @@ impl Config {
         options.file_reserved_time = *self.retention.hours.value();
         options.disk_max_used_space_ratio = *self.retention.expire_at.value();
         options.transfer = *self.transfer.value();
+        options.max_transfer_bytes_in_memory = *self.pull_bytes.value();
+        options.max_transfer_bytes_in_disk = *self.pull_bytes.value();
         for (name, value) in kept {
             if self.is_given(name) {
                 continue;
@@ -67,6 +69,9 @@ impl Config {
             "fileReservedTime" => self.retention.hours.is_given(),
             "diskMaxUsedSpaceRatio" => self.retention.expire_at.is_given(),
             "ringmqTransfer" => self.transfer.is_given(),
+            "maxTransferBytesOnMessageInMemory" | "maxTransferBytesOnMessageInDisk" => {
+                self.pull_bytes.is_given()
+            }
             _ => false,
         }
     }

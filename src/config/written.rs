@@ -201,6 +201,10 @@ settings! {
     /// send-zc or direct [default: auto]
     #[arg(long, value_name = "STRATEGY")]
     transfer,
+    /// Most bytes of messages that one pull brings, where it asks for so many
+    /// [default: 256KiB]
+    #[arg(long, value_name = "SIZE")]
+    pull_bytes,
     /// Hours after which messages may go; 0.5 is half an hour [default: 72]
     #[arg(long, value_name = "N")]
     retention_hours,
