@@ -29,13 +29,14 @@ impl Made {
         for (path, text) in [
             ("proc/sys/kernel/osrelease", "6.12.9\n"),
             ("proc/sys/kernel/io_uring_disabled", "0\n"),
+            ("proc/sys/kernel/io_uring_group", "-1\n"),
             ("proc/sys/kernel/numa_balancing", "1\n"),
             ("proc/sys/vm/dirty_background_bytes", "0\n"),
             ("proc/sys/vm/dirty_background_ratio", "10\n"),
             ("proc/sys/net/core/somaxconn", "4096\n"),
             ("proc/sys/net/ipv4/tcp_rmem", "4096\t131072\t6291456\n"),
             ("proc/sys/net/ipv4/tcp_wmem", "4096\t16384\t4194304\n"),
-            ("proc/self/status", "Name:\tx\nCapEff:\t0000000000004000\nSeccomp:\t0\n"),
+            ("proc/self/status", "Name:\tx\nCapEff:\t0000000000004000\nSeccomp:\t2\n"),
             ("proc/meminfo", "MemAvailable:   10240000 kB\nHugepagesize:       2048 kB\n"),
             ("proc/1/comm", "systemd\n"),
             ("proc/2/comm", "kthreadd\n"),
@@ -183,6 +184,7 @@ fn the_files_of_a_machine_become_facts() {
     let facts = Made::new().facts();
     assert_eq!(facts.kernel.release.as_deref(), Ok("6.12.9"));
     assert_eq!(facts.kernel.io_uring_disabled, Ok(Some(0)));
+    assert_eq!((facts.kernel.io_uring_group, facts.kernel.seccomp), (Ok(Some(-1)), Ok(true)));
     assert_eq!(facts.limits.may_lock_all, Ok(true));
     assert_eq!(facts.memory.shmem_huge, Ok(Some("advise".to_owned())));
     assert_eq!(facts.memory.monitors, Ok(vec!["kdamond.0".to_owned()]));

@@ -58,6 +58,10 @@ pub struct KernelFacts {
     pub ring: RingFact,
     /// `kernel.io_uring_disabled`; `None` where the kernel has no such switch.
     pub io_uring_disabled: Fact<Option<u8>>,
+    /// `kernel.io_uring_group`, whose members may where only a group may; -1 is none.
+    pub io_uring_group: Fact<Option<i64>>,
+    /// Whether a filter of system calls is on this process.
+    pub seccomp: Fact<bool>,
 }
 
 /// What came of making a ring as a data thread makes it.
@@ -220,6 +224,8 @@ impl Facts {
                 release: Ok("6.12.9".to_owned()),
                 ring: RingFact::Made(Vec::new()),
                 io_uring_disabled: Ok(Some(0)),
+                io_uring_group: Ok(Some(-1)),
+                seccomp: Ok(false),
             },
             limits: LimitFacts {
                 locked_memory: Ok(None),

@@ -1,6 +1,6 @@
 //! Huge pages, shared memory, monitors and write-back.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
 
@@ -38,8 +38,8 @@ fn huge_pages(
     let mount = match &config.arena_dir {
         None => ArenaPlace::among(&mounts).huge,
         Some(dir) => {
-            let dir =
-                tree.resolved(dir).map_or_else(|| dir.clone(), |dir| Path::new("/").join(dir));
+            let dir = absolute(dir);
+            let dir = tree.resolved(&dir).map_or(dir, |dir| Path::new("/").join(dir));
             let is_huge = disk::mount_of(tree, &dir)?.facts.kind == "hugetlbfs";
             is_huge.then_some(dir)
         }
@@ -64,6 +64,11 @@ fn huge_pages(
     }))
 }
 
+/// As the broker takes it, from where it is started.
+fn absolute(dir: &Path) -> PathBuf {
+    std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned())
+}
+
 /// `pagesize=2M` among the options of a hugetlbfs.
 fn page_size(option: &str) -> Option<u64> {
     let text = option.strip_prefix("pagesize=")?;
@@ -83,7 +88,7 @@ fn shmem_huge(tree: &Tree) -> Fact<Option<String>> {
 
 fn shared_memory(tree: &Tree, config: &Config, held: impl Fn(&Path) -> u64) -> SharedMemory {
     let usual = || ArenaPlace::among("").shared;
-    let path = config.arena_dir.clone().unwrap_or_else(usual);
+    let path = config.arena_dir.as_deref().map_or_else(usual, absolute);
     let available = match statvfs(&tree.at(&path)) {
         // One without a bound of its own.
         Ok(space) if space.blocks() == 0 => Ok(u64::MAX),

@@ -12,7 +12,7 @@ use std::path::Path;
 
 pub use live::Live;
 
-use super::facts::{Facts, KernelFacts, LimitFacts};
+use super::facts::{Fact, Facts, KernelFacts, LimitFacts};
 use crate::config::Config;
 use tree::Tree;
 
@@ -34,6 +34,8 @@ pub fn gather(root: &Path, config: &Config, live: Live) -> Facts {
             release: tree.text("proc/sys/kernel/osrelease"),
             ring: live.ring,
             io_uring_disabled: tree.optional("proc/sys/kernel/io_uring_disabled"),
+            io_uring_group: tree.optional("proc/sys/kernel/io_uring_group"),
+            seccomp: seccomp(&tree),
         },
         limits: LimitFacts {
             locked_memory: live.locked_memory,
@@ -51,12 +53,20 @@ pub fn gather(root: &Path, config: &Config, live: Live) -> Facts {
     }
 }
 
-fn may_lock_all(tree: &Tree) -> super::facts::Fact<bool> {
-    let status = tree.text("proc/self/status")?;
-    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
-    match set {
-        Some(set) => Ok(set & CAP_IPC_LOCK != 0),
-        None => Err(tree.odd("proc/self/status")),
-    }
+fn may_lock_all(tree: &Tree) -> Fact<bool> {
+    let set = of_status(tree, "CapEff:", |text| u64::from_str_radix(text, 16).ok())?;
+    Ok(set & CAP_IPC_LOCK != 0)
+}
+
+fn seccomp(tree: &Tree) -> Fact<bool> {
+    let mode: u8 = of_status(tree, "Seccomp:", |text| text.parse().ok())?;
+    Ok(mode != 0)
+}
+
+/// A line of this process's status.
+fn of_status<T>(tree: &Tree, key: &str, read: impl Fn(&str) -> Option<T>) -> Fact<T> {
+    const PATH: &str = "proc/self/status";
+    let status = tree.text(PATH)?;
+    let text = status.lines().find_map(|line| line.strip_prefix(key));
+    text.and_then(|text| read(text.trim())).ok_or_else(|| tree.odd(PATH))
 }

@@ -156,7 +156,7 @@ pub fn scheduler(facts: &Facts) -> Finding {
         CHECK.of(&disk.scheduler, |scheduler| match scheduler.as_str() {
             "none" => CHECK.ok(format!("none on {name}")),
             // One that knows how to seek; only a real one has a use for it.
-            "mq-deadline" if disk.rotational == Ok(true) => {
+            "mq-deadline" if disk.rotational == Ok(true) && !is_virtual(name) => {
                 CHECK.ok(format!("mq-deadline on {name}, which turns"))
             }
             other => CHECK.untuned(
@@ -201,15 +201,18 @@ pub fn rotational(facts: &Facts) -> Finding {
         let name = &disk.name;
         CHECK.of(&disk.rotational, |turns| match turns {
             false => CHECK.ok(format!("{name} does not turn")),
-            true => CHECK.untuned(
-                format!("{name} says that it turns, as virtual disks often do wrongly"),
-                format!(
-                    "echo 0 | sudo tee /sys/block/{name}/queue/rotational, if it is flash; else \
-                     a --data-dir on flash"
-                ),
+            true if is_virtual(name) => CHECK.untuned(
+                format!("{name} says that it turns, as virtual disks on flash often do"),
+                format!("echo 0 | sudo tee /sys/block/{name}/queue/rotational"),
             ),
+            true => CHECK.untuned(format!("{name} turns"), "choose a --data-dir on flash"),
         })
     })
+}
+
+/// Disks of virtio and Xen: whoever is behind them schedules for itself.
+fn is_virtual(name: &str) -> bool {
+    name.starts_with("vd") || name.starts_with("xvd")
 }
 
 /// A rule over all disks: the first that is not in order, else the first.
@@ -315,17 +318,19 @@ mod tests {
 
     #[test]
     fn a_scheduler_is_for_disks_that_turn() {
-        let at = |scheduler: &str, turns| {
+        let at = |name: &str, scheduler: &str, turns| {
             judged(super::scheduler, |facts| {
+                disk(facts).name = name.to_owned();
                 disk(facts).scheduler = Ok(scheduler.to_owned());
                 disk(facts).rotational = Ok(turns);
             })
             .0
         };
-        assert_eq!(at("none", true), State::Ok);
-        assert_eq!(at("mq-deadline", true), State::Ok);
-        assert_eq!(at("mq-deadline", false), State::Untuned);
-        assert_eq!(at("bfq", true), State::Untuned);
+        assert_eq!(at("sda", "none", true), State::Ok);
+        assert_eq!(at("sda", "mq-deadline", true), State::Ok);
+        assert_eq!(at("vda", "mq-deadline", true), State::Untuned);
+        assert_eq!(at("nvme0n1", "mq-deadline", false), State::Untuned);
+        assert_eq!(at("sda", "bfq", true), State::Untuned);
     }
 
     #[test]
@@ -352,7 +357,11 @@ mod tests {
             facts.disks.as_mut().unwrap().push(second);
         });
         assert_eq!(state, State::Untuned);
-        assert!(text.starts_with("sdb says"), "{text}");
+        assert!(text.starts_with("sdb turns"), "{text}");
+        let (_, text) = judged(rotational, |facts| {
+            (disk(facts).name, disk(facts).rotational) = ("vdb".to_owned(), Ok(true));
+        });
+        assert!(text.ends_with("tee /sys/block/vdb/queue/rotational"), "{text}");
         assert_eq!(judged(rotational, |facts| facts.disks = Ok(Vec::new())).0, State::Unknown);
     }
 }

@@ -49,6 +49,13 @@ pub fn io_uring(facts: &Facts) -> Finding {
         why: "Everything that a data thread does goes through its ring.",
     };
     let missing = match &facts.kernel.ring {
+        // Not the sysctl, and no filter: what else says no.
+        RingFact::Refused(SetupError::Forbidden) if facts.kernel.seccomp == Ok(false) => {
+            return CHECK.cannot_run(
+                "io_uring is not permitted, and no seccomp filter is on: a security module",
+                "allow io_uring to this user in SELinux or AppArmor (ausearch -m avc shows it)",
+            );
+        }
         RingFact::Refused(error) => return CHECK.cannot_run(error.to_string(), allow(error)),
         RingFact::Made(missing) => missing,
     };
@@ -79,11 +86,19 @@ pub fn io_uring_disabled(facts: &Facts) -> Finding {
     CHECK.of(&facts.kernel.io_uring_disabled, |switch| match switch {
         None => CHECK.ok("this kernel has no such switch"),
         Some(0) => CHECK.ok("kernel.io_uring_disabled = 0"),
-        Some(value) if made => CHECK.untuned(
-            format!("kernel.io_uring_disabled = {value}; this user may, others may not"),
-            SYSCTL,
-        ),
-        Some(value) => CHECK.cannot_run(format!("kernel.io_uring_disabled = {value}"), SYSCTL),
+        Some(value) => {
+            let found = format!("kernel.io_uring_disabled = {value}");
+            let fix = match facts.kernel.io_uring_group {
+                Ok(Some(group @ 0..)) if *value == 1 => {
+                    format!("{SYSCTL}, or the broker's user in group {group}")
+                }
+                _ => SYSCTL.to_owned(),
+            };
+            match made {
+                true => CHECK.untuned(format!("{found}; this user may, others may not"), fix),
+                false => CHECK.cannot_run(found, fix),
+            }
+        }
     })
 }
 
@@ -162,9 +177,18 @@ mod tests {
     fn a_ring_that_is_refused_says_what_allows_it() {
         let refused =
             |error| judged(io_uring, |facts| facts.kernel.ring = RingFact::Refused(error));
-        let (state, text) = refused(SetupError::Forbidden);
+        let forbidden = |filtered| {
+            judged(io_uring, |facts| {
+                facts.kernel.ring = RingFact::Refused(SetupError::Forbidden);
+                facts.kernel.seccomp = Ok(filtered);
+            })
+        };
+        let (state, text) = forbidden(true);
         assert_eq!(state, State::CannotRun);
         assert!(text.contains("seccomp-io-uring.json"), "{text}");
+        let (state, text) = forbidden(false);
+        assert_eq!(state, State::CannotRun);
+        assert!(text.contains("SELinux"), "{text}");
         let (_, text) = refused(SetupError::Disabled(2));
         assert!(text.ends_with("kernel.io_uring_disabled=0"), "{text}");
         let (_, text) = refused(SetupError::LockedMemory(Some(65_536)));
@@ -193,6 +217,11 @@ mod tests {
         assert_eq!(at(None, false), State::Ok);
         assert_eq!(at(Some(1), false), State::Untuned);
         assert_eq!(at(Some(2), true), State::CannotRun);
+        let (_, text) = judged(io_uring_disabled, |facts| {
+            facts.kernel.io_uring_disabled = Ok(Some(1));
+            facts.kernel.io_uring_group = Ok(Some(1005));
+        });
+        assert!(text.ends_with("or the broker's user in group 1005"), "{text}");
     }
 
     #[test]
