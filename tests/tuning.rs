@@ -24,7 +24,7 @@ const SETTINGS: [&str; 11] = [
 
 /// What a machine has before, and after everything was applied; files that are not named
 /// stay as they are.
-const FILES: [(&str, &str, &str); 26] = [
+const FILES: [(&str, &str, &str); 27] = [
     ("proc/sys/kernel/io_uring_disabled", "2\n", "0\n"),
     ("proc/sys/kernel/numa_balancing", "1\n", "0\n"),
     ("proc/sys/net/core/somaxconn", "128\n", "4096\n"),
@@ -46,6 +46,7 @@ const FILES: [(&str, &str, &str); 26] = [
     ("sys/module/damon_reclaim/parameters/enabled", "Y\n", "N\n"),
     ("sys/block/nvme0n1/queue/rotational", "0\n", "0\n"),
     ("sys/block/sda/queue/rotational", "1\n", "1\n"),
+    ("sys/block/vda/queue/rotational", "1\n", "1\n"),
     ("sys/block/sda/queue/scheduler", "none [bfq]\n", "none [bfq]\n"),
     ("sys/block/loop0/queue/scheduler", "none [bfq]\n", "none [bfq]\n"),
     ("sys/devices/system/cpu/cpu2/cpufreq/scaling_governor", "powersave\n", "performance\n"),
@@ -59,7 +60,7 @@ const FILES: [(&str, &str, &str); 26] = [
 
 /// Files in which the kernel shows its choices and takes a word: before, and what is
 /// written by `apply` and by `revert`.
-const CHOICES: [(&str, &str, &str, &str); 2] = [
+const CHOICES: [(&str, &str, &str, &str); 3] = [
     (
         "sys/kernel/mm/transparent_hugepage/shmem_enabled",
         "always within_size advise [never] deny force\n",
@@ -67,6 +68,7 @@ const CHOICES: [(&str, &str, &str, &str); 2] = [
         "never\n",
     ),
     ("sys/block/nvme0n1/queue/scheduler", "[mq-deadline] kyber none\n", "none\n", "mq-deadline\n"),
+    ("sys/block/vda/queue/scheduler", "none [mq-deadline]\n", "none\n", "mq-deadline\n"),
 ];
 
 const LIMITS: &str = "etc/security/limits.d/90-ringmq.conf";
@@ -93,8 +95,8 @@ impl Made {
         for (path, before, _, _) in CHOICES {
             made.write(path, before);
         }
-        for folder in ["sys/block/nvme0n1/device", "sys/block/sda/device"] {
-            fs::create_dir_all(made.root().join(folder)).unwrap();
+        for disk in ["nvme0n1", "sda", "vda"] {
+            fs::create_dir_all(made.root().join(format!("sys/block/{disk}/device"))).unwrap();
         }
         fs::create_dir_all(made.root().join(LIMITS).parent().unwrap()).unwrap();
         made
