@@ -288,6 +288,8 @@ fn huge_pages_are_those_of_the_mount_that_the_arenas_will_use() {
     let elsewhere = made.facts_with("--arena-dir /dev/shm", live());
     assert_eq!(elsewhere.memory.huge, Ok(None));
     assert_eq!(elsewhere.memory.shared.path, Path::new("/dev/shm"));
+    let nowhere = made.facts_with("--arena-dir /no/such/folder", live());
+    assert_eq!(nowhere.memory.shared.available, Ok(0));
 }
 
 #[test]

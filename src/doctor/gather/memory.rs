@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 
 use super::super::facts::{Fact, HugePages, MemoryFacts, SharedMemory, Unknown};
@@ -93,6 +94,8 @@ fn shared_memory(tree: &Tree, config: &Config, held: impl Fn(&Path) -> u64) -> S
         // One without a bound of its own.
         Ok(space) if space.blocks() == 0 => Ok(u64::MAX),
         Ok(space) => Ok(space.blocks_available().saturating_mul(space.fragment_size())),
+        // The broker finds no room there either, and goes on without.
+        Err(Errno::ENOENT) => Ok(0),
         Err(error) => {
             Err(Unknown(format!("cannot ask for the space of {}: {error}", path.display())))
         }

@@ -61,8 +61,8 @@ pub fn direct_writes(facts: &Facts) -> Finding {
 pub fn file_system(facts: &Facts) -> Finding {
     const CHECK: Check = Check {
         name: "file-system",
-        why: "Durable writes in place were measured and tested on ext4; xfs works alike. Others \
-              copy, compress or stack.",
+        why: "Durable writes in place were measured on ext4; xfs writes in place as well. \
+              Others copy, compress or stack.",
     };
     CHECK.of(&facts.mount, |mount| {
         let found = format!("{} at {}", mount.kind, mount.point);
