@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::base::AckLevel;
+use crate::base::{AckLevel, WriteMode};
 use crate::reactor::{Degradation, SetupError};
 
 /// Something that was looked for: it, or why it could not be seen.
@@ -44,6 +44,7 @@ pub struct Wanted {
     /// CPUs of data threads.
     pub cores: Vec<usize>,
     pub ack: AckLevel,
+    pub write: WriteMode,
 }
 
 impl Wanted {
@@ -219,6 +220,7 @@ impl Facts {
                 arena_bytes: 64 << 20,
                 cores: vec![2, 3],
                 ack: AckLevel::Appended,
+                write: WriteMode::Direct,
             },
             kernel: KernelFacts {
                 release: Ok("6.12.9".to_owned()),

@@ -52,6 +52,7 @@ impl Live {
                 arena_bytes: plan.arena_bytes,
                 cores: plan.cores,
                 ack: config.ack,
+                write: *config.write.value(),
             },
             ring,
             locked_memory,

@@ -132,7 +132,7 @@ pub fn dirty_pages(facts: &Facts) -> Finding {
             return CHECK.ok(found);
         }
         match facts.directory.direct {
-            Ok(DirectWrites::InPlace) => {
+            Ok(DirectWrites::InPlace) if !facts.wanted.write.is_cached() => {
                 CHECK.ok(format!("{found}; the log passes the page cache by"))
             }
             _ => CHECK.untuned(found, "sudo sysctl -w vm.dirty_background_bytes=67108864"),
@@ -165,6 +165,7 @@ mod tests {
     use super::super::State;
     use super::super::tests::judged;
     use super::*;
+    use crate::base::WriteMode;
 
     fn without_huge(facts: &mut Facts) {
         facts.memory.huge = Ok(None);
@@ -242,17 +243,19 @@ mod tests {
 
     #[test]
     fn dirty_pages_matter_where_the_log_is_among_them() {
-        let at = |bytes, direct| {
+        let at = |bytes, direct, write| {
             judged(dirty_pages, |facts| {
                 facts.memory.dirty_background_bytes = Ok(bytes);
                 facts.directory.direct = Ok(direct);
+                facts.wanted.write = write;
             })
             .0
         };
         let missing = DirectWrites::Missing("the file system refuses O_DIRECT");
-        assert_eq!(at(2 << 30, DirectWrites::InPlace), State::Ok);
-        assert_eq!(at(2 << 30, missing), State::Untuned);
-        assert_eq!(at(1 << 30, missing), State::Ok);
+        assert_eq!(at(2 << 30, DirectWrites::InPlace, WriteMode::Direct), State::Ok);
+        assert_eq!(at(2 << 30, DirectWrites::InPlace, WriteMode::Mmap), State::Untuned);
+        assert_eq!(at(2 << 30, missing, WriteMode::Direct), State::Untuned);
+        assert_eq!(at(1 << 30, missing, WriteMode::Buffered), State::Ok);
     }
 
     #[test]
