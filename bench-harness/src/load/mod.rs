@@ -14,5 +14,5 @@ mod thread;
 pub use bank::{Bank, MessageShape, Produce, Protocol, Remoting};
 pub use batches::BatchBank;
 pub use recorder::{Outcome, Recorder, Second};
-pub use run::{Clock, Control, Limit, LoadPlan, LoadResult, Mark, Phase, run, run_by};
+pub use run::{Beside, Clock, Control, Limit, LoadPlan, LoadResult, Mark, Phase, run, run_by};
 pub use template::FrameBank;

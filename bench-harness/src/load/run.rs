@@ -8,8 +8,9 @@ use crate::ledger::Ledger;
 use crate::target::Endpoint;
 use crate::threads;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -64,6 +65,9 @@ pub struct Control {
     /// When the measurement began.
     begun_ns: AtomicU64,
     ended_ns: AtomicU64,
+    /// Threads that still send or await replies.
+    sending: AtomicUsize,
+    acknowledged: AtomicU64,
 }
 
 impl Control {
@@ -94,6 +98,18 @@ impl Control {
     pub fn end(&self, now_ns: u64) {
         self.ended_ns.store(now_ns, Ordering::Relaxed);
         self.set(Phase::Ending);
+    }
+
+    /// A thread has sent all that it will, and awaited all replies: this many messages are safe.
+    pub fn sent(&self, acknowledged: u64) {
+        self.acknowledged.fetch_add(acknowledged, Ordering::Relaxed);
+        self.sending.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// All messages that were acknowledged, once there will be no more.
+    pub fn acknowledged(&self) -> Option<u64> {
+        let ended = self.phase() == Phase::Ending && self.sending.load(Ordering::Acquire) == 0;
+        ended.then(|| self.acknowledged.load(Ordering::Relaxed))
     }
 
     /// Whether that moment lies in the measurement, as far as it has come.
@@ -141,9 +157,13 @@ pub enum Mark {
     End,
 }
 
+/// What else runs on the first thread, on its ring. Two threads of one core would wait for
+/// each other by the scheduler's slices: milliseconds that no broker took.
+pub type Beside = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
+
 /// Runs the plan; `at` is called when the measurement begins and ends.
 pub fn run(plan: &LoadPlan, at: impl FnMut(Mark)) -> io::Result<LoadResult> {
-    run_by(plan, Clock::start(), Arc::new(Control::new()), at)
+    run_by(plan, Clock::start(), Arc::new(Control::new()), None, at)
 }
 
 /// The same by a clock and phases that others share, such as who receives what is sent.
@@ -151,14 +171,17 @@ pub fn run_by(
     plan: &LoadPlan,
     clock: Clock,
     control: Arc<Control>,
+    mut beside: Option<Beside>,
     mut at: impl FnMut(Mark),
 ) -> io::Result<LoadResult> {
+    control.sending.store(plan.threads, Ordering::Relaxed);
     let (done, finished) = mpsc::channel();
     let threads: Vec<_> = (0..plan.threads)
         .map(|thread| {
             let (plan, control, done) = (plan.clone(), control.clone(), done.clone());
+            let beside = beside.take();
             threads::spawn("load", threads::core_of(&plan.cores, thread), move || {
-                let result = run_thread(&plan, thread, clock, control);
+                let result = run_thread(&plan, thread, clock, control, beside);
                 // The receiver outlives the threads unless the run already failed.
                 let _ = done.send(());
                 result
@@ -209,6 +232,17 @@ fn wait(finished: &mpsc::Receiver<()>, left: usize, limit: Option<Duration>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_acknowledged_is_known_when_the_last_thread_is_done() {
+        let control = Control::new();
+        control.sending.store(2, Ordering::Relaxed);
+        control.sent(30);
+        control.end(1);
+        assert_eq!(control.acknowledged(), None);
+        control.sent(12);
+        assert_eq!(control.acknowledged(), Some(42));
+    }
 
     #[test]
     fn phases_reach_every_holder() {

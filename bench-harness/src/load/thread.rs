@@ -6,7 +6,7 @@ use super::batches::BatchBank;
 use super::connection::{Connection, Shared};
 use super::pace::Pace;
 use super::recorder::Recorder;
-use super::run::{Clock, Control, Limit, LoadPlan, Phase};
+use super::run::{Beside, Clock, Control, Limit, LoadPlan, Phase};
 use super::template::FrameBank;
 use crate::body::Stream;
 use crate::ledger::StreamRecord;
@@ -33,14 +33,22 @@ pub fn run_thread(
     thread: usize,
     clock: Clock,
     control: Arc<Control>,
+    beside: Option<Beside>,
 ) -> io::Result<Share> {
     let mine: Vec<usize> = (thread..plan.connections).step_by(plan.threads).collect();
     if mine.is_empty() {
+        control.sent(0);
         return Ok(Share::default());
     }
     threads::ring_runtime()?.block_on(async {
-        let crew = Crew::open(plan, mine, clock, control)?;
-        Ok(crew.work(plan).await)
+        let beside = beside.map(|begin| tokio_uring::spawn(begin()));
+        let crew = Crew::open(plan, mine, clock, control.clone())?;
+        let share = crew.work(plan).await;
+        control.sent(share.0.measured.messages + share.0.outside.messages);
+        if let Some(beside) = beside {
+            beside.await.expect("what runs beside does not panic");
+        }
+        Ok(share)
     })
 }
 

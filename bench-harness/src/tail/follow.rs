@@ -3,17 +3,16 @@
 
 use super::fetches::KafkaFollows;
 use super::pulls::RemotingFollows;
+use crate::body;
 use crate::drain::{QueueSpan, RemotingPulls};
 use crate::kafka::FetchStyle;
 use crate::load::{Clock, Control, Phase, Recorder};
-use crate::{body, threads};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_uring::buf::BoundedBuf;
 use tokio_uring::net::TcpStream;
 
@@ -34,80 +33,93 @@ pub trait Follows {
     fn take(&mut self, bytes: &[u8], message: &mut dyn FnMut(&[u8])) -> io::Result<Option<usize>>;
 }
 
-/// What all consumers of a tail share with the thread that leads it.
+/// By what consumers go.
+#[derive(Clone)]
 pub struct Following {
     pub clock: Clock,
     pub control: Arc<Control>,
     /// Only messages of this run are counted.
     pub run: u64,
+}
+
+/// What the consumers of a thread share.
+struct Seen {
+    following: Following,
+    recorder: RefCell<Recorder>,
     /// Received so far.
-    pub received: AtomicU64,
-    pub stop: AtomicBool,
+    received: Cell<u64>,
     /// Why a consumer ended early.
-    pub broken: std::sync::Mutex<Option<String>>,
+    broken: RefCell<Option<String>>,
 }
 
 const READ_BYTES: usize = 1 << 20;
-const STOP_POLL: Duration = Duration::from_millis(5);
+const POLL: Duration = Duration::from_millis(5);
+/// How long the last messages may be on their way.
+const GRACE: Duration = Duration::from_secs(10);
+/// When the load has failed, nobody says how many messages there are.
+const END_PATIENCE: Duration = Duration::from_secs(40);
 
-/// Follows all queues with these connections until told to stop.
-pub fn follow(
-    style: &TailStyle,
+/// Follows all queues with these connections until all that was acknowledged has come.
+pub async fn follow(
+    style: TailStyle,
     shares: Vec<(SocketAddr, Vec<QueueSpan>)>,
-    following: &Arc<Following>,
-    ready: impl FnOnce(),
+    following: Following,
 ) -> io::Result<Recorder> {
-    threads::ring_runtime()?.block_on(async {
-        let recorder = Rc::new(RefCell::new(Recorder::new()));
-        let (mut tasks, mut streams) = (Vec::new(), Vec::new());
-        for (addr, queues) in shares {
-            let socket = std::net::TcpStream::connect(addr)?;
-            socket.set_nodelay(true)?;
-            let stream = Rc::new(TcpStream::from_std(socket));
-            streams.push(stream.clone());
-            let (following, recorder) = (following.clone(), recorder.clone());
-            tasks.push(match style.clone() {
-                TailStyle::Remoting(pulls) => {
-                    let follows = RemotingFollows::new(pulls, queues);
-                    tokio_uring::spawn(Follower { follows, stream, following, recorder }.run())
-                }
-                TailStyle::Kafka(style) => {
-                    let follows = KafkaFollows::new(style, queues);
-                    tokio_uring::spawn(Follower { follows, stream, following, recorder }.run())
-                }
-            });
-        }
-        ready();
-        let stopping = Rc::new(Cell::new(false));
-        let stopper = tokio_uring::spawn(stop_all(following.clone(), streams, stopping.clone()));
-        for task in tasks {
-            let ended = task.await.expect("a consumer does not panic");
-            // A connection that we shut down ends like one that broke.
-            if let (Err(error), false) = (ended, stopping.get()) {
-                following
-                    .broken
-                    .lock()
-                    .expect("no panic under it")
-                    .get_or_insert(error.to_string());
+    let seen = Rc::new(Seen {
+        following,
+        recorder: RefCell::default(),
+        received: Cell::new(0),
+        broken: RefCell::default(),
+    });
+    let (mut tasks, mut streams) = (Vec::new(), Vec::new());
+    for (addr, queues) in shares {
+        let socket = std::net::TcpStream::connect(addr)?;
+        socket.set_nodelay(true)?;
+        let stream = Rc::new(TcpStream::from_std(socket));
+        streams.push(stream.clone());
+        let seen = seen.clone();
+        tasks.push(match style.clone() {
+            TailStyle::Remoting(pulls) => {
+                let follows = RemotingFollows::new(pulls, queues);
+                tokio_uring::spawn(Follower { follows, stream, seen }.run())
             }
-        }
-        stopper.abort();
-        Ok(recorder.take())
-    })
-}
-
-async fn stop_all(
-    following: Arc<Following>,
-    streams: Vec<Rc<TcpStream>>,
-    stopping: Rc<Cell<bool>>,
-) {
-    while !following.stop.load(Ordering::Relaxed) {
-        tokio::time::sleep(STOP_POLL).await;
+            TailStyle::Kafka(style) => {
+                let follows = KafkaFollows::new(style, queues);
+                tokio_uring::spawn(Follower { follows, stream, seen }.run())
+            }
+        });
     }
-    stopping.set(true);
+    until_all_came(&seen).await;
+    let broken = seen.broken.take();
     for stream in streams {
         // One that the broker closed first cannot be shut down again.
         let _ = stream.shutdown(std::net::Shutdown::Both);
+    }
+    for task in tasks {
+        task.await.expect("a consumer does not panic");
+    }
+    match broken {
+        Some(why) => Err(io::Error::other(format!("a consumer ended: {why}"))),
+        None => Ok(seen.recorder.take()),
+    }
+}
+
+async fn until_all_came(seen: &Seen) {
+    let control = &seen.following.control;
+    while control.phase() != Phase::Ending {
+        tokio::time::sleep(POLL).await;
+    }
+    let mut deadline = Instant::now() + END_PATIENCE;
+    let mut known = None;
+    while Instant::now() < deadline && seen.broken.borrow().is_none() {
+        if known.is_none() && control.acknowledged().is_some() {
+            known = control.acknowledged();
+            deadline = Instant::now() + GRACE;
+        }
+        if known.is_some_and(|all| seen.received.get() >= all) {
+            return;
+        }
+        tokio::time::sleep(POLL).await;
     }
 }
 
@@ -115,12 +127,18 @@ async fn stop_all(
 struct Follower<F: Follows> {
     follows: F,
     stream: Rc<TcpStream>,
-    following: Arc<Following>,
-    recorder: Rc<RefCell<Recorder>>,
+    seen: Rc<Seen>,
 }
 
 impl<F: Follows> Follower<F> {
-    async fn run(mut self) -> io::Result<()> {
+    /// Until the connection is shut down, by us or by the broker.
+    async fn run(mut self) {
+        if let Err(error) = self.receive().await {
+            self.seen.broken.borrow_mut().get_or_insert(error.to_string());
+        }
+    }
+
+    async fn receive(&mut self) -> io::Result<()> {
         let (mut input, mut filled) = (vec![0; READ_BYTES], 0);
         let mut output = Vec::new();
         loop {
@@ -148,14 +166,14 @@ impl<F: Follows> Follower<F> {
 
     /// Counts the messages of every whole frame; returns the length of these.
     fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let now_ns = self.following.clock.now_ns();
-        let (control, run) = (&self.following.control, self.following.run);
+        let Following { clock, control, run } = &self.seen.following;
+        let now_ns = clock.now_ns();
         let arrived = control.phase() == Phase::Measuring;
-        let mut recorder = self.recorder.borrow_mut();
+        let mut recorder = self.seen.recorder.borrow_mut();
         recorder.at(control.measured_ns(now_ns));
         let (mut used, mut count) = (0, 0);
         let mut message = |body: &[u8]| {
-            if let Some((_, sent_ns)) = body::sent(body).filter(|(of, _)| *of == run) {
+            if let Some((_, sent_ns)) = body::sent(body).filter(|(of, _)| of == run) {
                 let latency_ns = now_ns.saturating_sub(sent_ns);
                 recorder.received(arrived, control.covers(sent_ns), latency_ns);
                 count += 1;
@@ -164,7 +182,7 @@ impl<F: Follows> Follower<F> {
         while let Some(len) = self.follows.take(&bytes[used..], &mut message)? {
             used += len;
         }
-        self.following.received.fetch_add(count, Ordering::Relaxed);
+        self.seen.received.set(self.seen.received.get() + count);
         Ok(used)
     }
 }
