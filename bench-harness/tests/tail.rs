@@ -19,6 +19,8 @@ const OLD: u64 = 100;
 struct Broker {
     queues: Mutex<Vec<Vec<Vec<u8>>>>,
     grown: Condvar,
+    /// Answers pulls with an error.
+    refuses: bool,
 }
 
 fn record(queue: u32, offset: u64, body: &[u8]) -> Vec<u8> {
@@ -38,10 +40,10 @@ fn record(queue: u32, offset: u64, body: &[u8]) -> Vec<u8> {
 }
 
 impl Broker {
-    fn serve() -> SocketAddr {
+    fn serve(refuses: bool) -> SocketAddr {
         let old = |queue| (0..OLD).map(|offset| record(queue, offset, b"someone else's")).collect();
         let queues = Mutex::new((0..QUEUES).map(old).collect());
-        let broker = Arc::new(Broker { queues, grown: Condvar::new() });
+        let broker = Arc::new(Broker { queues, grown: Condvar::new(), refuses });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         std::thread::spawn(move || {
@@ -86,6 +88,7 @@ impl Broker {
                 self.grown.notify_all();
                 Request::new(0)
             }
+            11 if self.refuses => Request::new(16),
             11 => {
                 let (queue, from) = (number("queueId"), number("queueOffset"));
                 if number("suspendTimeoutMillis") > 0 {
@@ -105,7 +108,11 @@ impl Broker {
 }
 
 fn run(catch_up: bool) -> TailResult {
-    let endpoint = Endpoint { addr: Broker::serve(), name: None, queues: (0..QUEUES).collect() };
+    try_run(Broker::serve(false), catch_up).unwrap()
+}
+
+fn try_run(addr: SocketAddr, catch_up: bool) -> std::io::Result<TailResult> {
+    let endpoint = Endpoint { addr, name: None, queues: (0..QUEUES).collect() };
     let style = |wait_ms_max| RemotingPulls {
         topic: "t".into(),
         group: "g".into(),
@@ -152,7 +159,6 @@ fn run(catch_up: bool) -> TailResult {
         &TailPlan { load, style: TailStyle::Remoting(style(15_000)), consumers: 2, catch_up },
         |_| {},
     )
-    .unwrap()
 }
 
 #[test]
@@ -173,4 +179,10 @@ fn what_is_acknowledged_is_received_once_and_old_messages_do_not_count() {
 fn a_second_reader_goes_through_the_backlog_meanwhile() {
     let caught_up = run(true).catch_up.unwrap();
     assert!(caught_up.passes > 0 && caught_up.messages_per_second > 0.0, "{caught_up:?}");
+}
+
+#[test]
+fn a_consumer_that_is_refused_says_so() {
+    let error = try_run(Broker::serve(true), false).err().unwrap().to_string();
+    assert!(error.contains("a consumer ended") && error.contains("code 16"), "{error}");
 }
