@@ -14,7 +14,13 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Children that run now, for the signal's sake.
-static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+static RUNNING: Mutex<Running> = Mutex::new(Running { pids: BTreeSet::new(), ending: false });
+
+struct Running {
+    pids: BTreeSet<i32>,
+    /// A signal came: nobody starts another child.
+    ending: bool,
+}
 
 /// Directories that go with the tool, for the signal's sake.
 static SCRATCH: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -190,21 +196,26 @@ fn spawn_on(mut command: Command, cores: &[usize]) -> io::Result<Child> {
             sched_setaffinity(Pid::from_raw(0), &set)?;
         }
         let program = command.get_program().to_string_lossy().into_owned();
+        // Under one lock, so that no child is born unseen while all are ended.
+        let mut running = running();
+        if running.ending {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "a signal ends this run"));
+        }
         let child = command
             .spawn()
             .map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
-        running().insert(child.id() as i32);
+        running.pids.insert(child.id() as i32);
         Ok(child)
     });
     spawner.join().expect("spawning does not panic")
 }
 
-fn running() -> std::sync::MutexGuard<'static, BTreeSet<i32>> {
+fn running() -> std::sync::MutexGuard<'static, Running> {
     RUNNING.lock().expect("nobody panics with this lock")
 }
 
 fn forget(pid: u32) {
-    running().remove(&(pid as i32));
+    running().pids.remove(&(pid as i32));
 }
 
 fn signal(pid: u32, signal: Signal) -> io::Result<()> {
@@ -231,7 +242,11 @@ pub fn end_all_on_signal() -> io::Result<()> {
 }
 
 fn end_all() {
-    let children = running().clone();
+    let children = {
+        let mut running = running();
+        running.ending = true;
+        running.pids.clone()
+    };
     for &pid in &children {
         for each in [Signal::SIGCONT, Signal::SIGTERM] {
             // One that just ended by itself needs no signal.
