@@ -1,10 +1,12 @@
 //! A process as /proc shows it: CPU of all its threads, memory, disk.
 
+use nix::time::ClockId;
+use nix::unistd::Pid;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The process at one moment.
 pub struct ProcessMark {
@@ -19,7 +21,8 @@ pub struct ProcessMark {
 #[derive(Clone, Debug, Serialize)]
 pub struct ProcessUse {
     pub seconds: f64,
-    /// User and system time of all threads, the kernel's io_uring workers included.
+    /// User and system time of all threads, the kernel's io_uring workers included. A broker
+    /// that ended a thread meanwhile still has its time.
     pub cpu_us: u64,
     /// Bytes that it caused to be written to storage.
     pub written_bytes: u64,
@@ -38,8 +41,12 @@ impl ProcessMark {
     pub fn take(pid: u32) -> io::Result<ProcessMark> {
         let written_bytes = field(&read(pid, "io")?, "write_bytes:").unwrap_or(0);
         let threads = threads_of(pid)?;
-        let cpu_us = cpu_us(&read(pid, "stat")?)
-            .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat has no times")))?;
+        // Finer than the ticks of `stat`, which still serve where another user's process is.
+        let cpu_us = match clock_us(pid) {
+            Some(us) => us,
+            None => cpu_us(&read(pid, "stat")?)
+                .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat has no times")))?,
+        };
         Ok(ProcessMark { at: Instant::now(), cpu_us, written_bytes, threads })
     }
 
@@ -77,6 +84,12 @@ fn read(pid: u32, file: &str) -> io::Result<String> {
 fn field(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+/// The process's own clock of CPU time: all threads that it has or had, in nanoseconds.
+fn clock_us(pid: u32) -> Option<u64> {
+    let now = ClockId::pid_cpu_clock_id(Pid::from_raw(pid as i32)).ok()?.now().ok()?;
+    Some(Duration::from(now).as_micros() as u64)
 }
 
 /// User and system time of a `stat` file. The process's file sums up every
@@ -119,6 +132,16 @@ mod tests {
     fn times_are_found_behind_a_name_with_parentheses() {
         let stat = "42 (a) b (c) S 1 1 1 0 -1 4194560 9 0 0 0 250 50 7 7 20 0 3 0 99";
         assert_eq!(cpu_us(stat), Some(300 * 1_000_000 / ticks_per_second()));
+    }
+
+    #[test]
+    fn both_clocks_of_a_process_tell_the_same() {
+        let ticks = || cpu_us(&read(std::process::id(), "stat").unwrap()).unwrap();
+        let (before, clock) = (ticks(), clock_us(std::process::id()).unwrap());
+        // A tick of each kind of time may still be on its way.
+        let slack = 2 * 1_000_000 / ticks_per_second();
+        assert!(before <= clock + slack, "{before} {clock}");
+        assert!(clock <= ticks() + slack, "{clock}");
     }
 
     #[test]
