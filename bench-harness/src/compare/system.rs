@@ -169,6 +169,9 @@ const ROCKETMQ_REPLIES: [&str; 4] = [
     "maxTransferBytesOnMessageInDisk=16777216",
     "maxTransferCountOnMessageInDisk=16384",
 ];
+/// Stopped while others are measured, a broker would pass for lost after nine seconds: its own
+/// controller would take its queues away for a while.
+const KAFKA_PATIENCE: &str = "broker.session.timeout.ms=86400000";
 const ROCKETMQ_HEAP_MIB: u32 = 4096;
 
 impl Staying {
@@ -185,7 +188,7 @@ impl Staying {
                 heap_mib: HEAP_MIB_DEFAULT,
                 collector: COLLECTOR_DEFAULT.into(),
                 port: 0,
-                more: vec![],
+                more: vec![KAFKA_PATIENCE.into()],
             })?),
             _ => Jvm::Rocketmq(Apache::start(&ApacheSettings {
                 dir: ground.baselines.join("rocketmq"),
@@ -259,7 +262,8 @@ impl Runs for Staying {
     fn settings(&self) -> String {
         match self.system {
             System::Kafka => format!(
-                "heap {HEAP_MIB_DEFAULT} MiB, {COLLECTOR_DEFAULT} collector; acks=1; durable: flush.messages=1"
+                "heap {HEAP_MIB_DEFAULT} MiB, {COLLECTOR_DEFAULT} collector; acks=1; durable: flush.messages=1; \
+                 {KAFKA_PATIENCE}"
             ),
             _ => format!(
                 "heap {ROCKETMQ_HEAP_MIB} MiB, G1 collector; ASYNC_FLUSH, durable: SYNC_FLUSH; {}",
