@@ -14,7 +14,7 @@ mod tool;
 mod workloads;
 
 pub use manifest::KIND;
-pub use summary::{headline, rebuild};
+pub use summary::{headline, rebuild, summarize};
 pub use system::System;
 
 use crate::baselines::ROOT_DEFAULT;

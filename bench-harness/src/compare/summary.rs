@@ -11,7 +11,12 @@ use serde_json::Value;
 use std::fmt::Write;
 use std::io;
 
-/// Makes summary and plots from what lies in the folder; returns the summary.
+/// The summary of what lies in the folder now.
+pub fn summarize(folder: &Folder) -> io::Result<String> {
+    Ok(summary(&Outcome::read(folder)?))
+}
+
+/// Writes summary and plots from what lies in the folder; returns the summary.
 pub fn rebuild(folder: &Folder) -> io::Result<String> {
     let outcome = Outcome::read(folder)?;
     plots::write(&outcome, &folder.dir().join("plots"))?;
