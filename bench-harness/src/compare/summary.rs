@@ -61,11 +61,13 @@ const READING: &str = "
 A closed loop keeps so many requests in flight and tells the maximum; its latencies are those of full
 load. An open loop sends by a schedule that was made before, and a latency counts from the moment at
 which the request was meant to be sent. At full speed receivers may fall behind senders: latencies
-from sender to receiver are those of a growing queue there. Figures are medians of the rounds, with the least and the
-most in brackets; percentiles are of all rounds' requests together. Broker CPU is user and system time
-of the whole process, its kernel workers included; memory is PSS and huge pages. Drains copy what they
-receive; their bytes are whole records or batches as they came. Disk is what the process caused to be
-written per byte of bodies; what only the page cache holds yet is not in it.
+from sender to receiver are those of a growing queue there. Figures are medians of the rounds, with
+the least and the most in brackets; percentiles are of all rounds' requests together. Broker CPU is
+user and system time of the whole process, its kernel workers included. Where the load's core is full
+and the broker's is not, the load tool is the limit (below 3 ms between requests an open loop spins,
+and its core is always full). Memory is PSS and huge pages. Drains copy what they receive; their bytes
+are whole records or batches as they came. Disk is what the process caused to be written per byte of
+bodies; what only the page cache holds yet is not in it.
 ";
 
 fn how(text: &mut String, outcome: &Outcome) {
@@ -201,10 +203,10 @@ fn figures(text: &mut String, outcome: &Outcome, section: Section) {
     }
     line(text, format_args!("## {}\n", section.title()));
     text.push_str(
-        "| work | system | setting | msg/s | MB/s | p50 | p99 | p99.9 | max | CPU µs/msg | CPU ns/B \
+        "| work | system | setting | msg/s | MB/s | p50 | p99 | p99.9 | max | cores broker / load | CPU µs/msg | CPU ns/B \
          | memory MiB | disk B/B | refused or unsent | raw |\n",
     );
-    text.push_str("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
+    text.push_str("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
     for row in rows {
         text.push_str(&row);
         text.push('\n');
@@ -226,7 +228,7 @@ fn row(outcome: &Outcome, workload: &WorkloadOf, system: System) -> Option<Strin
     let raw: Vec<String> =
         cell.files.iter().enumerate().map(|(i, file)| format!("[{}]({file})", i + 1)).collect();
     Some(format!(
-        "| {}: {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {refused} | {} |",
+        "| {}: {} | {} | {} | {} | {} | {} | {} | {} | {} | {} / {} | {} | {} | {} | {} | {refused} | {} |",
         workload.name,
         workload.title,
         system.name(),
@@ -237,6 +239,8 @@ fn row(outcome: &Outcome, workload: &WorkloadOf, system: System) -> Option<Strin
         of(Metric::P99),
         of(Metric::P999),
         plot::time(max),
+        plain(cell.spread(|round| round.broker_cores)),
+        plain(cell.spread(|round| round.load_cores)),
         plain(cell.value(Metric::CpuPerMessage)),
         plain(cell.value(Metric::CpuPerByte)),
         plain(cell.spread(|round| round.memory_mib.map(|mib| mib as f64))),

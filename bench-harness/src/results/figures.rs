@@ -17,6 +17,9 @@ pub struct Figures {
     pub max_us: f64,
     pub cpu_us: Option<f64>,
     pub cpu_ns_per_byte: Option<f64>,
+    /// Cores' worth of CPU that the broker and the load tool took: a full one is the limit.
+    pub broker_cores: Option<f64>,
+    pub load_cores: Option<f64>,
     pub memory_mib: Option<u64>,
     pub disk_ratio: Option<f64>,
     /// Requests that were answered with another code than success, or not at all.
@@ -67,6 +70,8 @@ impl Figures {
             cpu_us: number("/details/best_broker_cpu_us_per_message")
                 .or(number("/broker/cpu_us_per_message")),
             cpu_ns_per_byte: number("/broker/cpu_ns_per_byte"),
+            broker_cores: number("/broker/cpu_cores"),
+            load_cores: number("/generator_cpu_cores"),
             memory_mib: memory_kib.map(|kib| kib / 1024),
             disk_ratio: number("/broker/written_per_payload_byte"),
             refused: refused + number("/outcome/unanswered").unwrap_or(0.0) as u64,
