@@ -99,6 +99,18 @@ fn a_lost_cell_is_said_plainly_with_its_figures_and_the_reason_noted() {
 }
 
 #[test]
+fn a_run_without_ours_has_a_summary_and_nothing_lost() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = raw_copy(parent.path());
+    let mut run: serde_json::Value =
+        serde_json::from_str(&folder.read("run.json").unwrap()).unwrap();
+    run["systems"].as_array_mut().unwrap().retain(|of| of["system"] != "ringmq");
+    fs::write(folder.dir().join("run.json"), run.to_string()).unwrap();
+    let summary = compare::summarize(&folder).unwrap();
+    assert!(summary.contains("| kafka |") && !summary.contains("## Lost"), "{summary}");
+}
+
+#[test]
 fn a_round_that_failed_is_told_and_the_others_count() {
     let parent = tempfile::tempdir().unwrap();
     let folder = raw_copy(parent.path());

@@ -71,10 +71,6 @@ impl Manifest {
             systems,
         }
     }
-
-    pub fn has(&self, system: System) -> bool {
-        self.systems.iter().any(|of| of.system == system)
-    }
 }
 
 pub const KIND: &str = "compare";

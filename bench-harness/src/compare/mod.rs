@@ -185,6 +185,8 @@ impl CompareArgs {
             let what = format!("{} {} round {round}", workload.name, system.name());
             progress.begin(&what);
             let outcome = stage.measure(workload, system, round, folder);
+            // What a signal broke off is no result.
+            servers::stay_if_ending();
             let planned = pace.planned(workload, round, system);
             match outcome {
                 Ok(figures) => progress.end(&what, planned, Ok(&figures)),

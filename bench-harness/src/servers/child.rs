@@ -103,6 +103,11 @@ impl Server {
 
     /// Takes it off the processor, so that another one can be measured.
     pub fn freeze(&self) -> io::Result<()> {
+        let running = running();
+        // One that is to end must stay able to.
+        if running.ending {
+            return Ok(());
+        }
         signal(self.child.id(), Signal::SIGSTOP)
     }
 
@@ -239,6 +244,13 @@ pub fn end_all_on_signal() -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Goes no further once a signal came: its thread ends the children and the process.
+pub fn stay_if_ending() {
+    while running().ending {
+        std::thread::park();
+    }
 }
 
 fn end_all() {

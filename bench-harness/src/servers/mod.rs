@@ -9,7 +9,7 @@ mod ports;
 mod ringmq;
 
 pub use apache::{Apache, ApacheFlush, ApacheSettings};
-pub use child::{Scratch, Server, end_all_on_signal, run_to_end};
+pub use child::{Scratch, Server, end_all_on_signal, run_to_end, stay_if_ending};
 pub use kafka::{COLLECTOR_DEFAULT, HEAP_MIB_DEFAULT, Kafka, KafkaFlush, KafkaSettings};
 pub use package::{KAFKA, Package, ROCKETMQ, install};
 pub use ports::free_ports;
