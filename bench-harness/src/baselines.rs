@@ -3,7 +3,7 @@
 use crate::send::CoreList;
 use crate::servers::{
     self, Apache, ApacheFlush, ApacheSettings, COLLECTOR_DEFAULT, HEAP_MIB_DEFAULT, KAFKA, Kafka,
-    KafkaFlush, KafkaSettings, ROCKETMQ,
+    KafkaFlush, KafkaSettings, Package, ROCKETMQ,
 };
 use clap::{Args, Subcommand};
 use std::io;
@@ -16,11 +16,38 @@ pub enum BaselinesCommand {
         /// Gets one folder for each
         #[arg(long, default_value = ROOT_DEFAULT)]
         dir: PathBuf,
+        /// Just this one
+        #[arg(long, value_enum)]
+        only: Option<Baseline>,
     },
     /// Start RocketMQ's name server and broker, and end them with this command
     StartApache(StartArgs),
     /// Start Kafka, and end it and remove its store with this command
     StartKafka(StartKafkaArgs),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Baseline {
+    Rocketmq,
+    Kafka,
+}
+
+impl Baseline {
+    const ALL: [Baseline; 2] = [Baseline::Rocketmq, Baseline::Kafka];
+
+    fn package(self) -> Package {
+        match self {
+            Baseline::Rocketmq => ROCKETMQ,
+            Baseline::Kafka => KAFKA,
+        }
+    }
+
+    fn folder(self) -> &'static str {
+        match self {
+            Baseline::Rocketmq => "rocketmq",
+            Baseline::Kafka => "kafka",
+        }
+    }
 }
 
 pub const ROOT_DEFAULT: &str = "target/baselines";
@@ -82,9 +109,10 @@ impl BaselinesCommand {
     pub fn run(&self) -> io::Result<()> {
         servers::end_all_on_signal()?;
         match self {
-            BaselinesCommand::Install { dir } => {
-                for (package, name) in [(ROCKETMQ, "rocketmq"), (KAFKA, "kafka")] {
-                    let dir = dir.join(name);
+            BaselinesCommand::Install { dir, only } => {
+                let wanted = |baseline: &Baseline| only.is_none_or(|only| only == *baseline);
+                for baseline in Baseline::ALL.into_iter().filter(wanted) {
+                    let (package, dir) = (baseline.package(), dir.join(baseline.folder()));
                     package.install(&dir)?;
                     println!("{} is in {}", package.name, dir.display());
                 }
