@@ -1,4 +1,4 @@
-//! Load tools for any broker that speaks the RocketMQ remoting protocol.
+//! Load tools for any broker that speaks the RocketMQ remoting protocol, and for Kafka.
 //!
 //! In reading order; each room may use those above it.
 #![forbid(unsafe_code)]
