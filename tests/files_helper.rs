@@ -5,10 +5,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ringmq::base::LogOffset;
 use ringmq::base::limits::HELPER_JOBS_OF_SHARD_MAX;
-use ringmq::engine::files::{Choice, DataDirectory, IndexFiles, Pace, SegmentFiles, Wanted};
+use ringmq::base::{LogOffset, WriteMode};
+use ringmq::engine::files::{
+    Access, Choice, DataDirectory, IndexFiles, Pace, SegmentFiles, Wanted,
+};
 use ringmq::engine::helper::{Done, Helper, HelperClient, IndexWork, Job};
+use ringmq::reactor::MappedFile;
 use tempfile::TempDir;
 
 const SIZE: u64 = 16 * 1024 * 1024;
@@ -153,6 +156,41 @@ fn a_segment_is_made_recycled_and_removed() {
     let done = shard.ask(Job::UnlinkSegment { start: to });
     assert!(matches!(done, Done::SegmentUnlinked { result: Ok(()), .. }), "{done:?}");
     assert_eq!(directory.segments(1).list().unwrap(), []);
+    helper.stop();
+}
+
+#[test]
+fn a_segment_is_mapped_where_that_is_the_mode_and_looked_for_by_its_name() {
+    let (_root, mut directory) = directory();
+    let access = Access { mode: WriteMode::Mmap, ..directory.access() };
+    directory.set_access(access);
+    let helper = Helper::start(2).unwrap();
+    let mut shard = Shard::new(&helper, &directory, 1);
+    let start = LogOffset(0);
+    let done = shard.ask(Job::PrepareSegment { start });
+    let Done::SegmentReady { segment: Ok(segment), .. } = done else { panic!("{done:?}") };
+    let path = directory.segments(1).path(start);
+    let is_mapped = || {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        maps.contains(path.to_str().unwrap())
+    };
+    assert!(is_mapped());
+    let look = |shard: &mut Shard| match shard
+        .ask(Job::CheckSegments(vec![(start, segment.file().id())]))
+    {
+        Done::SegmentsChecked { result } => result.map_err(|error| error.to_string()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(look(&mut shard), Ok(()));
+    directory.segments(1).unlink(start).unwrap();
+    let why = look(&mut shard).unwrap_err();
+    assert!(why.starts_with(&format!("cannot find {}", path.display())), "{why}");
+    // A second mapping, which the helper takes down.
+    let mapping = MappedFile::map(segment.file().file(), &path).unwrap();
+    drop(segment);
+    assert!(is_mapped());
+    assert!(matches!(shard.ask(Job::Unmap(mapping)), Done::Unmapped));
+    assert!(!is_mapped());
     helper.stop();
 }
 

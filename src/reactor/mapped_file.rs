@@ -12,7 +12,7 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct MappedFile {
     map: MmapRaw,
-    /// Names the file should an access to it find nothing there; goes before the mapping.
+    /// Names the file should an access to it find nothing there; outlives the mapping.
     _watch: Watch,
 }
 

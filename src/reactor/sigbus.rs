@@ -37,7 +37,7 @@ impl Watched {
     }
 }
 
-/// Keeps a mapped file known by its name until it is dropped, before the mapping is.
+/// Keeps a mapped file known by its name until it is dropped, after the mapping was.
 #[derive(Debug)]
 pub(super) struct Watch {
     place: Option<usize>,
@@ -85,6 +85,16 @@ pub fn stop_at_sigbus() -> std::io::Result<()> {
     if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
+const BROKEN_MEMORY: &[u8] = b"the machine reports broken memory (an uncorrectable error). \
+    Stopped at once; have the memory tested before the next start.";
+const CUT_SHORT: &[u8] = b" is mapped and a part of it is gone: the file was cut short while the \
+    broker ran, or its disk is full or cannot be read. Stopped at once, and nothing is written \
+    over it; find out who changes files there or look at the disk, and start again: the start \
+    says whether the log is whole.\n";
+const NO_CONTENT: &[u8] = b"memory that is a file has no content behind it: an arena was cut \
+    short, or its file system (/dev/shm, or --arena-dir) is full. Stopped at once; make room \
+    there and start again: the start says whether the log is whole.";
+
 extern "C" fn on_sigbus(_: i32, info: *mut libc::siginfo_t, _: *mut c_void) {
     // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo, whose address is set for SIGBUS.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
@@ -92,33 +102,28 @@ extern "C" fn on_sigbus(_: i32, info: *mut libc::siginfo_t, _: *mut c_void) {
         let start = watched.start.load(Ordering::Acquire);
         start > CLAIMED && start <= address && address < watched.end.load(Ordering::Relaxed)
     };
-    say(b"ringmq: ");
-    match WATCHED.iter().find(covers) {
-        _ if code == libc::BUS_MCEERR_AR || code == libc::BUS_MCEERR_AO => {
-            say(b"the machine reports broken memory (an uncorrectable error). ");
-            say(b"Stopped at once; have the memory tested before the next start.\n");
-        }
-        Some(watched) => {
-            let name = watched.name.load(Ordering::Relaxed);
-            let len = watched.name_len.load(Ordering::Relaxed);
-            // SAFETY: the name lives as long as its mapping, which this thread is just using.
-            say(unsafe { std::slice::from_raw_parts(name, len) });
-            say(b" is mapped and a part of it is gone: the file was cut short while the broker ");
-            say(b"ran, or its disk is full or cannot be read. Stopped at once, and nothing is ");
-            say(b"written over it; find out who changes files there or look at the disk, and ");
-            say(b"start again: the start says whether the log is whole.\n");
-        }
-        None => {
-            say(b"memory that is a file has no content behind it: an arena was cut short, or ");
-            say(b"its file system (/dev/shm, or --arena-dir) is full. Stopped at once; make ");
-            say(b"room there and start again: the start says whether the log is whole.\n");
-        }
+    let named = WATCHED.iter().find(covers);
+    if code == libc::BUS_MCEERR_AR || code == libc::BUS_MCEERR_AO {
+        say([b"ringmq: ", BROKEN_MEMORY, b"\n"]);
+    } else if let Some(watched) = named {
+        let name = watched.name.load(Ordering::Relaxed);
+        let len = watched.name_len.load(Ordering::Relaxed);
+        // SAFETY: the name lives as long as its mapping, which this thread is just using.
+        say([b"ringmq: ", unsafe { std::slice::from_raw_parts(name, len) }, CUT_SHORT]);
+    } else {
+        say([b"ringmq: ", NO_CONTENT, b"\n"]);
     }
     // SAFETY: ends the process without running anything of it.
     unsafe { libc::_exit(EXIT_SIGBUS) }
 }
 
-fn say(text: &[u8]) {
-    // SAFETY: the pointer and length are those of a slice; where nobody listens it is lost.
-    unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+/// One line, in one call, so that no other thread's comes between.
+fn say(parts: [&[u8]; 3]) {
+    let piece = |part: &[u8]| libc::iovec {
+        iov_base: part.as_ptr().cast_mut().cast(),
+        iov_len: part.len(),
+    };
+    let pieces = parts.map(piece);
+    // SAFETY: the pieces are those of slices that outlive the call and are only read.
+    unsafe { libc::writev(libc::STDERR_FILENO, pieces.as_ptr(), 3) };
 }

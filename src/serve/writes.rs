@@ -13,14 +13,16 @@ use crate::reactor::{CanUncache, MappedFile};
 /// Settles how the log of this directory is written. The error says what is possible.
 pub fn settle(wanted: Choice<WriteMode>, directory: &mut DataDirectory) -> Result<(), String> {
     let access = directory.access();
-    let mode = match wanted {
-        Choice::Default(mode) if is_possible(mode, directory).is_ok() => mode,
-        Choice::Default(_) => fall_back(directory),
-        Choice::Given(mode) => {
-            is_possible(mode, directory).map_err(|why| refusal(mode, &why, directory))?;
-            mode
-        }
-    };
+    let mode = choose(wanted, |mode| is_possible(mode, directory))
+        .map_err(|why| format!("{}: {why}", directory.path().display()))?;
+    if mode != *wanted.value() {
+        let why = directory.no_direct().unwrap_or("no direct writes");
+        warn!(
+            directory = %directory.path().display(),
+            "{why}: the log is written through the page cache (--write {mode}), which costs \
+             memory and more CPU per byte; ext4 or xfs avoid that"
+        );
+    }
     let can_uncache = mode == WriteMode::BufferedUncached && can_uncache(directory)?;
     directory.set_access(Access { mode, can_uncache, ..access });
     info!(%mode, "the log's write mode");
@@ -33,25 +35,20 @@ pub fn settle(wanted: Choice<WriteMode>, directory: &mut DataDirectory) -> Resul
     Ok(())
 }
 
-fn refusal(mode: WriteMode, why: &str, directory: &DataDirectory) -> String {
-    let possible = WriteMode::ALL.into_iter().filter(|mode| is_possible(*mode, directory).is_ok());
-    let possible: Vec<_> = possible.map(WriteMode::name).collect();
-    format!(
-        "--write {mode}: {why} in {}; possible here: {}",
-        directory.path().display(),
-        possible.join(", ")
-    )
-}
-
-/// Nobody asked for a mode and the usual one is not to be had: says what that costs.
-fn fall_back(directory: &DataDirectory) -> WriteMode {
-    warn!(
-        directory = %directory.path().display(),
-        "{}: the log is written through the page cache (--write buffered), which costs memory \
-         and more CPU per byte; ext4 or xfs avoid that",
-        directory.no_direct().unwrap_or("no direct writes")
-    );
-    WriteMode::Buffered
+/// The mode that was asked for, or else the usual one where it is to be had.
+fn choose(
+    wanted: Choice<WriteMode>,
+    is_possible: impl Fn(WriteMode) -> Result<(), String>,
+) -> Result<WriteMode, String> {
+    match (wanted, is_possible(*wanted.value())) {
+        (_, Ok(())) => Ok(*wanted.value()),
+        (Choice::Default(_), Err(_)) => Ok(WriteMode::Buffered),
+        (Choice::Given(mode), Err(why)) => {
+            let possible = WriteMode::ALL.into_iter().filter(|mode| is_possible(*mode).is_ok());
+            let possible: Vec<_> = possible.map(WriteMode::name).collect();
+            Err(format!("--write {mode}: {why}; possible here: {}", possible.join(", ")))
+        }
+    }
 }
 
 fn is_possible(mode: WriteMode, directory: &DataDirectory) -> Result<(), String> {
@@ -97,4 +94,30 @@ fn with_probe_file<T>(
         .and_then(|file| probe(&file, &path));
     let _ = fs::remove_file(&path);
     probed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_that_was_asked_for_and_cannot_be_had_is_refused_with_those_that_can() {
+        let possible = |mode| match mode {
+            WriteMode::Direct => Err("the file system refuses O_DIRECT".to_owned()),
+            WriteMode::Mmap => Err("files cannot be mapped".to_owned()),
+            _ => Ok(()),
+        };
+        for mode in WriteMode::ALL {
+            match choose(Choice::Given(mode), possible) {
+                Ok(chosen) => assert_eq!((chosen, possible(mode)), (mode, Ok(()))),
+                Err(why) => {
+                    assert!(why.starts_with(&format!("--write {mode}: ")), "{why}");
+                    assert!(why.ends_with("; possible here: buffered, buffered-uncached"), "{why}");
+                }
+            }
+        }
+        assert_eq!(choose(Choice::Default(WriteMode::Direct), possible), Ok(WriteMode::Buffered));
+        let all = |_| Ok(());
+        assert_eq!(choose(Choice::Default(WriteMode::Direct), all), Ok(WriteMode::Direct));
+    }
 }
