@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use ringmq::base::AckLevel;
+use ringmq::base::{AckLevel, WriteMode};
 use ringmq::config::{self, Config, Machine, Role};
 use ringmq::doctor::facts::{
     DirectWrites, DirectoryFacts, DiskUse, Interrupt, MountFacts, Offloads, RingFact, Unknown,
@@ -156,6 +156,7 @@ fn live() -> Live {
             arena_bytes: 64 << 20,
             cores: vec![2],
             ack: AckLevel::Appended,
+            write: WriteMode::Direct,
         },
         ring: RingFact::Made(Vec::new()),
         locked_memory: Ok(Some(8 << 20)),

@@ -207,6 +207,7 @@ impl Seat {
     fn read_log(&mut self, read: PendingRead, ring: &mut Ring, token: impl Fn(usize) -> u64) {
         let geometry = self.shard.store.geometry();
         let segment = geometry.base(read.at);
+        let is_whole = geometry.end(segment) <= self.shard.store.watermarks().written();
         let Some(open) = self.readable.get_mut(segment) else {
             if self.readable.wait(segment, read) {
                 self.submit(Job::OpenSegment { start: segment });
@@ -224,7 +225,11 @@ impl Seat {
         let pool = &mut self.arena.pool;
         match read.through {
             Through::Direct => ring.read(&open.direct, pool, disk, token(key)),
-            Through::PageCache => ring.read_paged(&open.paged, pool, disk, token(key)),
+            Through::PageCache => {
+                // Into a segment that is still written past the page cache.
+                open.paged.let_read_ahead(is_whole);
+                ring.read_paged(&open.paged, pool, disk, token(key));
+            }
         }
     }
 

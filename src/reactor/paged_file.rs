@@ -1,6 +1,8 @@
 //! Files as the page cache holds them: asked for what is there, never waited for.
 
-use memmap2::Mmap;
+use memmap2::{Advice, Mmap};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -14,6 +16,7 @@ const PAGE_BYTES: u64 = 4096;
 pub struct PagedFile {
     file: File,
     map: Option<Mmap>,
+    reads_ahead: Cell<bool>,
 }
 
 /// What cachestat(2) is asked, and what it answers.
@@ -40,7 +43,19 @@ impl PagedFile {
         // SAFETY: only the kernel reads the mapped bytes; it answers EFAULT for what a
         // truncation has taken away.
         let map = unsafe { Mmap::map(&file) }.ok();
-        Self { file, map }
+        // A fault brings its page and none around it, which may not be written yet.
+        let map = map.filter(|map| map.advise(Advice::Random).is_ok());
+        Self { file, map, reads_ahead: Cell::new(true) }
+    }
+
+    /// Whether the kernel may read more than it is asked for. It must not where blocks are
+    /// still to be written past the page cache.
+    pub fn let_read_ahead(&self, may: bool) {
+        use PosixFadviseAdvice::{POSIX_FADV_NORMAL, POSIX_FADV_RANDOM};
+        if self.reads_ahead.replace(may) != may {
+            let advice = if may { POSIX_FADV_NORMAL } else { POSIX_FADV_RANDOM };
+            posix_fadvise(&self.file, 0, 0, advice).expect("an open file takes this advice");
+        }
     }
 
     pub fn is_mapped(&self) -> bool {

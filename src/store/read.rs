@@ -468,7 +468,7 @@ impl Store {
             if !whole || self.blocks.spare() <= SLOTS_KEPT {
                 return;
             }
-            let is_there = files.is_some_and(|files| files.is_resident(next, block_bytes as u32))
+            let is_there = files.is_some_and(|files| self.block_is_resident(files, next))
                 || self.blocks.find(next, next + 1).is_some();
             if !is_there {
                 self.load_block(next, through);
@@ -505,35 +505,38 @@ impl Store {
         }
     }
 
-    /// Whether a range lies in the page cache. Asked for whole blocks, and once a read.
+    /// Whether a range lies in the page cache.
     fn is_resident(&mut self, files: &dyn LogFiles, at: LogOffset, len: u32) -> bool {
         let end = at + u64::from(len);
         let mut base = self.blocks.base(at);
         while base < end {
-            let next = base + self.blocks.block_bytes();
-            let known = self.resident.iter().find(|(known, _)| *known == base);
-            let is_resident = known.map(|(_, is_resident)| *is_resident).unwrap_or_else(|| {
-                let whole = (next.min(self.cached_below()) - base) as u32;
-                let is_resident = files.is_resident(base, whole);
-                self.transfers.residency_misses += u64::from(!is_resident);
-                self.resident.push((base, is_resident));
-                is_resident
-            });
-            if !is_resident {
+            if !self.block_is_resident(files, base) {
+                self.transfers.residency_misses += 1;
                 return false;
             }
-            base = next;
+            base = base + self.blocks.block_bytes();
         }
         true
     }
 
-    /// Log below this may be read through the page cache. While a file is written past it,
-    /// the kernel's reading ahead could catch blocks that are not yet written, and keep
-    /// them so.
+    /// The page cache is asked for whole blocks, and once a read.
+    fn block_is_resident(&mut self, files: &dyn LogFiles, base: LogOffset) -> bool {
+        if let Some((_, is_resident)) = self.resident.iter().rev().find(|(at, _)| *at == base) {
+            return *is_resident;
+        }
+        let end = (base + self.blocks.block_bytes()).min(self.cached_below());
+        let is_resident = files.is_resident(base, (end - base) as u32);
+        self.resident.push((base, is_resident));
+        is_resident
+    }
+
+    /// Log below this may be read through the page cache. While it is written past it,
+    /// only whole blocks: the rest of a block's pages would have to be thrown out again,
+    /// and the kernel does not promise to succeed.
     fn cached_below(&self) -> LogOffset {
         let written = self.log.watermarks().written();
         match self.writes_through {
-            Through::Direct => self.log.geometry().base(written),
+            Through::Direct => self.blocks.base(written),
             Through::PageCache => written,
         }
     }
