@@ -104,6 +104,17 @@ struct Afresh {
     running: Option<(Ringmq, BTreeSet<String>, Scratch)>,
 }
 
+impl Afresh {
+    /// What was asked for goes before what we think best.
+    fn flags(&self) -> Vec<String> {
+        let given = &self.ground.ringmq_args;
+        match given.iter().any(|flag| flag.starts_with(RINGMQ_REPLIES[0])) {
+            true => given.clone(),
+            false => [&RINGMQ_REPLIES.map(String::from), &given[..]].concat(),
+        }
+    }
+}
+
 impl Runs for Afresh {
     fn ready(&mut self, durability: Durability, _another: bool) -> io::Result<Broker> {
         self.rest()?;
@@ -118,7 +129,7 @@ impl Runs for Afresh {
             cores: self.ground.broker_cores.clone(),
             ack: ack.into(),
             spin_us: None,
-            more: self.ground.ringmq_args.clone(),
+            more: self.flags(),
         })?;
         let broker = Broker { addr: ringmq.broker_addr, pid: ringmq.broker.pid() };
         self.running = Some((ringmq, BTreeSet::new(), scratch));
@@ -133,14 +144,17 @@ impl Runs for Afresh {
     }
 
     fn settings(&self) -> String {
-        let more = self.ground.ringmq_args.join(" ");
-        format!("--shards 1, --ack appended or flushed {more}").trim_end().into()
+        format!("--shards 1, --ack appended or flushed, {}", self.flags().join(" "))
     }
 
     fn first(&mut self, what: &str) -> bool {
         self.running.as_mut().is_some_and(|(_, done, _)| done.insert(what.into()))
     }
 }
+
+/// Lets replies be as large as a drain asks for, up to the most that there is; 256 KiB are its
+/// default.
+const RINGMQ_REPLIES: [&str; 2] = ["--pull-bytes", "8MiB"];
 
 /// A JVM takes long to start and to warm: it stays, stopped by a signal between its turns.
 struct Staying {
@@ -298,6 +312,24 @@ fn stored_bytes(dir: &Path) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_asked_of_our_broker_goes_before_what_we_think_best() {
+        let flags = |given: &[&str]| {
+            let ground = Ground {
+                data_dir: PathBuf::new(),
+                broker_cores: vec![],
+                load_cores: vec![],
+                baselines: PathBuf::new(),
+                ringmq: PathBuf::new(),
+                ringmq_args: given.iter().map(|flag| flag.to_string()).collect(),
+                store_bytes_max: 0,
+            };
+            Afresh { ground, running: None }.flags().join(" ")
+        };
+        assert_eq!(flags(&["--write", "mmap"]), "--pull-bytes 8MiB --write mmap");
+        assert_eq!(flags(&["--pull-bytes=1MiB"]), "--pull-bytes=1MiB");
+    }
 
     #[test]
     fn a_store_counts_by_what_it_takes_on_the_disk() {

@@ -339,7 +339,7 @@ pub const WORKLOADS: &[Workload] = &[
     },
     Workload {
         name: "half-1k",
-        title: "1 KiB sends at half of the slowest's maximum",
+        title: "1 KiB at half of the slowest's maximum",
         section: Section::Rate,
         work: Work::Send { shape: same(16, 512, 1), rate: Rate::HalfOf(SINGLE) },
         quick: true,
