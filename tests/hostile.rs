@@ -29,5 +29,7 @@ mod sends;
 mod start;
 #[path = "hostile/stop.rs"]
 mod stop;
+#[path = "hostile/transfer.rs"]
+mod transfer;
 #[path = "hostile/write_modes.rs"]
 mod write_modes;

@@ -104,6 +104,28 @@ fn a_reader_who_starts_late_gets_everything_and_nobody_waits_for_it() {
     }
 }
 
+/// What splice had taken out of a file's last piece was lost when the socket was full then.
+#[test]
+fn a_reply_that_ends_in_a_file_is_whole_wherever_the_socket_is_full() {
+    let (file, content) = paged_file();
+    let mut ring = Ring::new(RingConfig::default()).unwrap();
+    for by in WAYS {
+        for len in (1..FILE_BYTES / 200_000).map(|step| step * 200_000) {
+            let (socket, client) = connect(&mut ring);
+            let mut outgoing = Outgoing { transfer: Some(by.transfer()), ..Outgoing::default() };
+            outgoing.pieces.push(Piece::File { at: LogOffset(0), len: len as u32, by });
+            send(&mut ring, &socket, outgoing, &file);
+            let mut out = Vec::new();
+            ring.turn(Wait::Never, || false, &mut out).unwrap();
+            let reading = read_on_thread(client, len);
+            if !out.into_iter().any(|completion| sent(completion).is_some()) {
+                next(&mut ring, sent).1.unwrap();
+            }
+            assert!(reading.join().unwrap() == content[..len], "{by:?} {len}");
+        }
+    }
+}
+
 #[test]
 fn a_send_from_a_file_goes_on_from_a_copy_when_the_log_needs_its_room() {
     let (file, content) = paged_file();

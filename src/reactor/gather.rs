@@ -289,8 +289,9 @@ impl Gather {
         false
     }
 
-    /// None if a part of it would have to be read from a disk.
-    fn copy_rest(&mut self) -> Option<Outgoing> {
+    /// Goes on from a copy of what is unsent, and gives the rest back; None if a part of it
+    /// would have to be read from a disk.
+    pub fn copy_rest(&mut self) -> Option<Outgoing> {
         let left: usize = self.outgoing.pieces[self.piece..].iter().map(|p| p.len() as usize).sum();
         let mut copy = Vec::with_capacity(left - self.piece_sent);
         let mut skip = self.piece_sent;

@@ -269,6 +269,9 @@ impl Ring {
         let Some(Op::Send { gather, socket, token }) = self.in_flight.get(user_data) else {
             unreachable!("a send")
         };
+        if gather.is_by_calls() {
+            return self.on_writable(user_data, result, out);
+        }
         if cqueue::notif(flags) {
             let copied = result as u32 & ZERO_COPY_COPIED != 0;
             self.counters.zero_copy_copied += u64::from(copied);
@@ -286,10 +289,7 @@ impl Ring {
         }
         // Cancelled to copy the rest, or interrupted: goes on where it stopped.
         let again = gather.copy_is_wanted() && result == -libc::ECANCELED || result == -libc::EINTR;
-        // What a poll of the socket returns are its events.
-        let moved = if again || gather.is_by_calls() { result.min(0) } else { result };
-        let again = again || gather.is_by_calls() && result > 0;
-        let moved = if again { 0 } else { moved };
+        let moved = if again { 0 } else { result };
         let finished = if moved < 0 || draining || (moved == 0 && !again) {
             Some(match moved {
                 1.. => Ok(()),
@@ -297,7 +297,7 @@ impl Ring {
                 _ => Err(io::Error::from_raw_os_error(-moved)),
             })
         } else {
-            let progress = gather.advance_by(moved as usize);
+            let progress = gather.advance(moved as usize);
             match progress {
                 Progress::Done => Some(Ok(())),
                 Progress::Stuck => Some(Err(io::ErrorKind::ResourceBusy.into())),
@@ -317,6 +317,35 @@ impl Ring {
                 self.submit_send(user_data, out);
             }
         }
+    }
+
+    /// The socket of a send by calls takes more, or the wait for that has ended otherwise.
+    fn on_writable(&mut self, user_data: u64, result: i32, out: &mut Vec<Completion>) {
+        let draining = self.draining;
+        let Some(Op::Send { gather, socket, token }) = self.in_flight.get(user_data) else {
+            unreachable!("a send")
+        };
+        let copies = gather.copy_is_wanted();
+        let error = match result {
+            _ if draining || socket.is_closing() => Some(io::ErrorKind::ConnectionAborted.into()),
+            _ if copies && result == -libc::ECANCELED => None,
+            ..0 => Some(io::Error::from_raw_os_error(-result)),
+            _ => None,
+        };
+        if let Some(error) = error {
+            return self.end_send(user_data, Err(error), out);
+        }
+        if copies {
+            match gather.copy_rest() {
+                Some(outgoing) => out.push(Completion::Copied { token: *token, outgoing }),
+                None => {
+                    let error = io::ErrorKind::ResourceBusy.into();
+                    return self.end_send(user_data, Err(error), out);
+                }
+            }
+        }
+        self.counters.short_sends += 1;
+        self.submit_send(user_data, out);
     }
 
     /// The kernel needs the pages of a zero-copy call no more.

@@ -97,7 +97,7 @@ enum Place {
     Damaged,
 }
 
-/// Entries looked at in one read; beyond it the reader comes back. As many as Apache
+/// Entries passed over in one read; beyond it the reader comes back. As many as Apache
 /// looks at (16,000 bytes of 20).
 const SCAN_ENTRIES_MAX: usize = 800;
 /// Entries taken from the index at a time.
@@ -155,7 +155,7 @@ impl Store {
                 }
                 at = *offset + 1;
             }
-            if looked_at >= SCAN_ENTRIES_MAX {
+            if looked_at - found.messages as usize >= SCAN_ENTRIES_MAX {
                 break None;
             }
         };
