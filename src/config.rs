@@ -35,6 +35,7 @@ pub enum Role {
     Tail(TailConfig),
     Stats(StatsConfig),
     Doctor(DoctorConfig),
+    Probe(ProbeConfig),
     Echo(EchoConfig),
 }
 
@@ -166,6 +167,18 @@ pub enum TailFrom {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeConfig {
+    /// Where the data is to be, or is already.
+    pub data_dir: PathBuf,
+    /// How long it is to take, about.
+    pub seconds: u32,
+    /// For programs.
+    pub json: bool,
+    /// CPUs for the two ends, the best ones first.
+    pub cpus: Vec<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EchoConfig {
     pub listen: Ipv4Addr,
     pub port: u16,
@@ -210,6 +223,7 @@ pub fn parse(
         Some(Command::Send(args)) => checked::send(args).map(Role::Send),
         Some(Command::Tail(args)) => checked::tail(args).map(Role::Tail),
         Some(Command::Admin(AdminCommand::Stats(args))) => checked::stats(args).map(Role::Stats),
+        Some(Command::Probe(args)) => checked::probe(args, machine).map(Role::Probe),
         Some(Command::Echo(args)) => checked::echo(args, machine).map(Role::Echo),
     };
     role.map_err(ParseError::Config)

@@ -60,6 +60,10 @@ pub mod engine;
 #[forbid(unsafe_code)]
 pub mod doctor;
 
+/// `ringmq probe`: what moves bytes best on this machine.
+#[forbid(unsafe_code)]
+pub mod probe;
+
 /// `ringmq serve`: starts the threads, speaks for the node, and ends it.
 #[forbid(unsafe_code)]
 pub mod serve;

@@ -7,6 +7,7 @@ use ringmq::client;
 use ringmq::config::{self, Machine, NameServerConfig, ParseError, Role};
 use ringmq::control::name_server::{AloneOptions, serve_alone};
 use ringmq::doctor;
+use ringmq::probe;
 use ringmq::serve;
 use tracing_subscriber::EnvFilter;
 
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Role::Send(config) => client::send(config).map_err(|error| error.to_string()),
         Role::Tail(config) => client::tail(config).map_err(|error| error.to_string()),
         Role::Stats(config) => client::stats(config).map_err(|error| error.to_string()),
+        Role::Probe(config) => probe::run(&config),
         Role::Echo(config) => serve::echo(&config),
     };
     match played {

@@ -292,3 +292,21 @@ fn options_show_this_start_and_keep_what_was_set_unless_a_flag_says_otherwise() 
     assert_eq!(short.retention.age_ms, 15 * 60_000);
     assert_eq!(short.broker_options(&shard, &kept).file_reserved_time, 1, "tools know hours");
 }
+
+#[test]
+fn a_probe_knows_its_directory_its_time_and_two_cores_if_there_are() {
+    let probe = |line: &str| match parse(line) {
+        Ok(Role::Probe(config)) => config,
+        other => panic!("{line:?}: {other:?}"),
+    };
+    let config = probe("probe");
+    assert_eq!(config.data_dir, Path::new("./ringmq-data"));
+    assert_eq!((config.seconds, config.json, config.cpus), (20, false, vec![0, 2]));
+    let config = probe("probe --data-dir /d --seconds 3 --json");
+    assert_eq!((config.data_dir.as_path(), config.seconds), (Path::new("/d"), 3));
+    assert!(config.json);
+    for wrong in ["0", "x", "3601"] {
+        let text = refusal(&format!("probe --seconds {wrong}"));
+        assert!(text.starts_with(&format!("--seconds {wrong}: ")), "{text}");
+    }
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// A room and what it may use besides itself and `base`. A row may be a part of a room
 /// that others use by itself; a permission may be for a part only.
-const MAP: [(&str, &[&str]); 17] = [
+const MAP: [(&str, &[&str]); 18] = [
     ("base", &[]),
     ("wire", &[]),
     ("log", &[]),
@@ -24,6 +24,7 @@ const MAP: [(&str, &[&str]); 17] = [
     ("control", &["namesrv", "wire"]),
     ("client", &["wire", "config"]),
     ("doctor", &["config", "engine::files", "reactor"]),
+    ("probe", &["reactor", "engine::files", "config"]),
     ("serve", EVERYTHING),
 ];
 

@@ -31,6 +31,9 @@ pub const SEGMENT_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
 pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024 * 1024;
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
+/// The file of a profile; a longer one is damaged.
+pub const PROFILE_BYTES_MAX: usize = 1024 * 1024;
+
 /// Log that one index run covers at most.
 pub const INDEX_RUN_LOG_BYTES_MAX: u64 = 128 * 1024 * 1024;
 

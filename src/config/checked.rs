@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::machine::Machine;
-use super::written::{EchoArgs, NamesrvArgs, SendArgs, Settings, StatsArgs, TailArgs, Written};
+use super::written::{
+    EchoArgs, NamesrvArgs, ProbeArgs, SendArgs, Settings, StatsArgs, TailArgs, Written,
+};
 use super::{
     Choice, Config, ConfigError, EchoConfig, FlushChoice, NameServerConfig, NameServers, PortPair,
-    Retention, SendConfig, ShardPlan, StatsConfig, TailConfig, TailFrom, Wanted, quantity,
+    ProbeConfig, Retention, SendConfig, ShardPlan, StatsConfig, TailConfig, TailFrom, Wanted,
+    quantity,
 };
 use crate::base::limits::{
     ARENA_BYTES_DEFAULT, ARENA_BYTES_MAX, ARENA_BYTES_MIN, ARENA_MEMORY_DIVISOR, ARENA_UNIT_BYTES,
@@ -26,6 +29,7 @@ const BROKER_NAME: &str = "broker";
 const SHARDS_BY_DEFAULT_MAX: usize = 8;
 const SPIN_US: u64 = 20;
 const SPIN_US_MAX: u64 = 1_000_000;
+const PROBE_SECONDS_MAX: u64 = 3600;
 const RETENTION_HOURS: u32 = 72;
 const RETENTION_HOURS_MIN: f64 = 0.001;
 const RETENTION_HOURS_MAX: f64 = 876_000.0;
@@ -370,6 +374,17 @@ pub(super) fn tail(args: TailArgs) -> Checked<TailConfig> {
 pub(super) fn stats(args: StatsArgs) -> Checked<StatsConfig> {
     let name_servers = of("namesrv", &args.namesrv).hosts()?.unwrap_or_default();
     Ok(StatsConfig { name_servers, json: args.json })
+}
+
+pub(super) fn probe(args: ProbeArgs, machine: &Machine) -> Checked<ProbeConfig> {
+    // Siblings of one core share what is measured.
+    let has_two_cores = machine.cores.len() > 1;
+    Ok(ProbeConfig {
+        data_dir: of("data-dir", &args.data_dir).path()?.unwrap_or_default(),
+        seconds: of("seconds", &args.seconds).number(1..=PROBE_SECONDS_MAX)?.unwrap_or(1) as u32,
+        json: args.json,
+        cpus: if has_two_cores { &machine.cores } else { &machine.cpus }.clone(),
+    })
 }
 
 pub(super) fn echo(args: EchoArgs, machine: &Machine) -> Checked<EchoConfig> {

@@ -33,6 +33,8 @@ pub enum Command {
     Admin(AdminCommand),
     /// Say whether this machine can run a broker, and what makes it slower than it could be
     Doctor(Box<DoctorArgs>),
+    /// Measure what moves bytes best between this disk, memory and sockets, for `auto`
+    Probe(ProbeArgs),
     /// Answer every frame with itself: the reactor without a broker, to measure against
     #[command(hide = true)]
     Echo(EchoArgs),
@@ -110,6 +112,19 @@ pub struct StatsArgs {
     #[arg(long, value_name = "LIST", default_value = "127.0.0.1:9876")]
     pub namesrv: String,
     /// For programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// Directory of the data, beside which the profile is kept; made when missing
+    #[arg(long, value_name = "DIR", default_value = "./ringmq-data")]
+    pub data_dir: String,
+    /// How long to measure
+    #[arg(long, value_name = "N", default_value = "20")]
+    pub seconds: String,
+    /// For programs: print the profile itself
     #[arg(long)]
     pub json: bool,
 }

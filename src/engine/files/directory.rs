@@ -16,10 +16,32 @@ use super::small;
 
 const LOCK: &str = "lock";
 const IDENTITY: &str = "identity";
+/// What may lie in a directory that is not yet made.
+const LEFTOVERS: [&str; 5] =
+    [LOCK, "identity.tmp", "probe.tmp", "profile.json", "profile.json.tmp"];
 
 /// How long a start waits for a killed process to let go, of the directory and of each
 /// segment: longer than any write that a disk still answers.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A directory that this process alone uses, whether or not it has been made a data
+/// directory yet: for what must not go on beside a broker.
+#[derive(Debug)]
+pub struct Occupied {
+    /// Holds the lock: never read, closed last.
+    _lock: File,
+}
+
+impl Occupied {
+    /// Makes the directory where it is missing, and does not wait for another process.
+    pub fn take(path: &Path) -> Result<Self, DirectoryError> {
+        fs::create_dir_all(path).tried("create", path)?;
+        if Identity::load(&path.join(IDENTITY))?.is_none() {
+            refuse_foreign(path)?;
+        }
+        Ok(Self { _lock: lock(path, Duration::ZERO)? })
+    }
+}
 
 /// A data directory that this process alone uses, for as long as the value lives.
 #[derive(Debug)]
@@ -153,11 +175,9 @@ fn make(path: &Path, wanted: &Wanted) -> Result<Identity, DirectoryError> {
 }
 
 /// Somebody else's files are never mixed with ours. What a killed making leaves (the
-/// lock, empty shard folders) is nobody's.
+/// lock, empty shard folders) is nobody's, and a probe may have come first.
 fn refuse_foreign(path: &Path) -> Result<(), DirectoryError> {
-    let is_leftover = |name: &str| {
-        name == LOCK || name == "identity.tmp" || name == "probe.tmp" || name.starts_with("shard-")
-    };
+    let is_leftover = |name: &str| LEFTOVERS.contains(&name) || name.starts_with("shard-");
     for entry in entries(path)? {
         let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let is_ours = is_leftover(&name) && !holds_segments(&entry);

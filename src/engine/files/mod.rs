@@ -5,6 +5,7 @@
 //!   lock                     held while a process uses the directory; tells its pid
 //!   identity                 what was decided when the directory was made
 //!   metadata.redb            topics, groups, offsets
+//!   profile.json             what `ringmq probe` has measured here
 //!   shard-0/
 //!     log/00000000000000000000   segments, named by their start
 //!     index/00000000000000000000 index runs, named by the log they begin with; `bases`
@@ -23,7 +24,7 @@ pub mod segments;
 pub mod small;
 
 pub use access::Access;
-pub use directory::DataDirectory;
+pub use directory::{DataDirectory, Occupied};
 pub use disk::{DiskSpace, FlushProbe};
 pub use error::{DirectoryError, FileError};
 pub use identity::{Choice, Identity, Wanted};
