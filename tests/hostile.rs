@@ -21,6 +21,8 @@ mod node;
 mod open_files;
 #[path = "hostile/peer.rs"]
 mod peer;
+#[path = "hostile/profile.rs"]
+mod profile;
 #[path = "requests_common/mod.rs"]
 mod requests;
 #[path = "hostile/sends.rs"]

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use super::arena::{Found, NewArena, arena_id, find_old_arena};
 use crate::base::options::BrokerOptions;
-use crate::base::transfer::Through;
+use crate::base::transfer::{Through, TransferRules};
 use crate::base::{AckLevel, LogOffset, QueueOffset, TopicId};
 use crate::broker::{Broker, Identity, OffsetChange, Restored, journaled_positions};
 use crate::control::metadata::{OffsetEntry, ShardMetadata};
@@ -45,6 +45,8 @@ pub struct ShardPlan {
     pub memory: u64,
     pub place: ArenaPlace,
     pub flush_method: FlushMethod,
+    /// What `auto` does.
+    pub transfer_rules: TransferRules,
     pub retention: RetentionConfig,
     pub accept_loss: bool,
     pub boot: BootId,
@@ -139,6 +141,7 @@ pub fn boot(
     let space = directory.disk_space().map_err(text)?;
     let disk = DiskUse::of(space.used, space.available);
     let mut store = recovered.into_store(plan.flush_method, plan.retention, disk, &new);
+    store.set_transfer_rules(plan.transfer_rules);
     if arena_name.is_none() {
         store.set_floor(AckLevel::Written);
     }

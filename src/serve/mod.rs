@@ -5,6 +5,7 @@ mod boot;
 mod echo;
 mod node;
 mod ports;
+mod profile;
 mod run;
 mod writes;
 
@@ -39,6 +40,7 @@ use arena::remove_arena;
 use boot::{Keeper, ShardPlan, boot};
 pub use echo::echo;
 use node::Notice;
+use profile::Profiled;
 pub use run::run;
 
 /// A node whose shards all serve.
@@ -102,7 +104,8 @@ fn start(
         ports.push(take_ports(config.listen, *pair)?);
     }
     let boot_id = BootId(disk::boot_id().map_err(|error| error.to_string())?);
-    let flush_method = flush_method(config, &directory)?;
+    let profiled = Profiled::load(directory.path());
+    let flush_method = flush_method(config, &directory, &profiled)?;
     let (metadata, mut loaded) = Metadata::open(&directory.metadata_path(), identity.shards)
         .map_err(|error| error.to_string())?;
     let (answers, answered) = channel();
@@ -161,6 +164,7 @@ fn start(
             memory: plan.memory,
             place: arena_place(config),
             flush_method,
+            transfer_rules: profiled.rules,
             retention: retention(config, &options),
             options,
             accept_loss: config.accept_loss,
@@ -405,18 +409,30 @@ fn free_ports(listen: Ipv4Addr) -> Result<Ports, String> {
 
 const FREE_PORT_TRIES: usize = 100;
 
-fn flush_method(config: &Config, directory: &DataDirectory) -> Result<FlushMethod, String> {
+fn flush_method(
+    config: &Config,
+    directory: &DataDirectory,
+    profiled: &Profiled,
+) -> Result<FlushMethod, String> {
+    let faster = |dsync| if dsync { FlushMethod::Dsync } else { FlushMethod::Fdatasync };
     Ok(match config.flush_method {
         FlushChoice::Dsync => FlushMethod::Dsync,
         FlushChoice::Fdatasync => FlushMethod::Fdatasync,
         // One flush of a file serves all that wait for it, however it was asked for.
         FlushChoice::Auto if directory.access().mode.is_cached() => FlushMethod::Dsync,
-        FlushChoice::Auto => {
-            let probe = directory.probe_flush().map_err(|error| error.to_string())?;
-            let dsync = probe.is_dsync_faster();
-            info!(?probe, chosen = if dsync { "dsync" } else { "fdatasync" }, "probed the disk");
-            if dsync { FlushMethod::Dsync } else { FlushMethod::Fdatasync }
-        }
+        FlushChoice::Auto => match profiled.flush {
+            Some(measured) => {
+                let chosen = faster(measured.is_dsync_faster());
+                info!(?measured, ?chosen, "took the flush method from the profile");
+                chosen
+            }
+            None => {
+                let probe = directory.probe_flush().map_err(|error| error.to_string())?;
+                let chosen = faster(probe.is_dsync_faster());
+                info!(?probe, ?chosen, "probed the disk");
+                chosen
+            }
+        },
     })
 }
 
