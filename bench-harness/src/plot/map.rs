@@ -47,7 +47,9 @@ impl Map {
     /// Coloured cells with their figures, the best of each column framed.
     pub fn draw_cells(&self) -> String {
         let labels = self.label_width();
-        let panel_width = labels + self.columns.len() as f64 * CELL_WIDTH + GAP;
+        let titles = self.panels.iter().map(|panel| text_width(&panel.title, 14.0));
+        let cells = self.columns.len() as f64 * CELL_WIDTH;
+        let panel_width = labels + titles.fold(cells, f64::max) + GAP;
         let panel_height = ABOVE + self.rows.len() as f64 * CELL_HEIGHT + BELOW;
         let (mut canvas, across) = self.sheet(panel_width, panel_height, SCALE_HEIGHT);
         let (least, most) = self.range();
