@@ -45,6 +45,9 @@ pub mod plot;
 /// The folders that runs leave.
 pub mod results;
 
+/// How far a run is.
+pub mod progress;
+
 /// The subcommands `send` and `echo`.
 pub mod send;
 

@@ -1,6 +1,5 @@
 //! How far a run is, and how long it takes yet: a bar on a terminal, lines elsewhere.
 
-use crate::results::Figures;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -35,13 +34,11 @@ impl Progress {
         }
     }
 
-    pub fn end(&mut self, what: &str, planned: f64, outcome: Result<&Figures, &str>) {
+    /// `planned`: the seconds that were; `outcome`: what came of it, in a line.
+    pub fn end(&mut self, what: &str, planned: f64, outcome: &str) {
         self.done += 1;
         self.planned_done += planned;
-        let line = match outcome {
-            Ok(figures) => format!("{what}: {}", short(figures)),
-            Err(why) => format!("{what}: failed: {why}"),
-        };
+        let line = format!("{what}: {outcome}");
         match &self.bar {
             Some(bar) => {
                 bar.println(line);
@@ -59,14 +56,6 @@ impl Progress {
             false => left,
         }
     }
-}
-
-fn short(figures: &Figures) -> String {
-    let cpu = figures.cpu_us.map_or("–".into(), |us| format!("{us:.2}"));
-    format!(
-        "{:.0} msg/s  p50 {:.0} µs  p99 {:.0} µs  broker {cpu} µs/msg",
-        figures.messages_per_second, figures.p50_us, figures.p99_us
-    )
 }
 
 fn minutes(seconds: f64) -> String {

@@ -5,7 +5,6 @@
 mod manifest;
 mod outcome;
 mod plots;
-mod progress;
 mod ready;
 mod stage;
 mod summary;
@@ -18,12 +17,12 @@ pub use summary::{headline, rebuild, summarize};
 pub use system::System;
 
 use crate::baselines::ROOT_DEFAULT;
-use crate::results::{Facts, Folder};
+use crate::progress::Progress;
+use crate::results::{Facts, Figures, Folder};
 use crate::send::CoreList;
 use crate::servers::{self, Scratch};
 use clap::Args;
 use manifest::{Manifest, SystemOf, raw_name};
-use progress::Progress;
 use stage::{Failure, Stage};
 use std::fs;
 use std::io;
@@ -189,18 +188,26 @@ impl CompareArgs {
             servers::stay_if_ending();
             let planned = pace.planned(workload, round, system);
             match outcome {
-                Ok(figures) => progress.end(&what, planned, Ok(&figures)),
+                Ok(figures) => progress.end(&what, planned, &short(&figures)),
                 // One that fails is a result too: the others go on.
                 Err(Failure::Cell(error)) => {
                     let why = error.to_string();
                     fs::write(folder.failed(&raw_name(workload.name, system, round)), &why)?;
-                    progress.end(&what, planned, Err(&why));
+                    progress.end(&what, planned, &format!("failed: {why}"));
                 }
                 Err(Failure::Run(error)) => return Err(error),
             }
         }
         Ok(())
     }
+}
+
+fn short(figures: &Figures) -> String {
+    let cpu = figures.cpu_us.map_or("–".into(), |us| format!("{us:.2}"));
+    format!(
+        "{:.0} msg/s  p50 {:.0} µs  p99 {:.0} µs  broker {cpu} µs/msg",
+        figures.messages_per_second, figures.p50_us, figures.p99_us
+    )
 }
 
 impl Pace {
