@@ -69,6 +69,9 @@ pub mod disk;
 /// The subcommand `compare`: ringmq, RocketMQ and Kafka side by side.
 pub mod compare;
 
+/// The subcommand `transfer`: from a file or the arena to sockets, without a broker.
+pub mod transfer;
+
 /// The subcommand `report`: texts and plots from raw results.
 pub mod rebuild;
 

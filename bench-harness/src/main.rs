@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use ringmq_bench::{baselines, compare, disk, pull, rebuild, send, sink, table, tail};
+use ringmq_bench::{baselines, compare, disk, pull, rebuild, send, sink, table, tail, transfer};
 use std::io;
 use std::process::ExitCode;
 
@@ -30,6 +30,8 @@ enum Command {
     Baselines(baselines::BaselinesCommand),
     /// ringmq, Apache RocketMQ and Apache Kafka side by side, into a folder with plots
     Compare(compare::CompareArgs),
+    /// The raw ways from disk and memory to sockets, without a broker, into a folder with plots
+    Transfer(transfer::TransferArgs),
     /// Make summary, plots and index again from raw results
     Report(rebuild::ReportArgs),
     /// Every row of the comparison with Apache RocketMQ, in one run
@@ -49,6 +51,7 @@ fn run(command: Command) -> io::Result<bool> {
         Command::Disk(args) => args.run().map(|()| true),
         Command::Baselines(command) => command.run().map(|()| true),
         Command::Compare(args) => args.run().map(|()| true),
+        Command::Transfer(args) => args.run().map(|()| true),
         Command::Report(args) => args.run().map(|()| true),
         Command::Table3(args) => args.run().map(|()| true),
         Command::Sink(args) => args.run().map(|()| true),

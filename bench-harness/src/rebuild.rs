@@ -1,7 +1,7 @@
 //! `report`: what people read is made again from what was measured.
 
-use crate::compare;
 use crate::results::{self, Folder};
+use crate::{compare, transfer};
 use clap::Args;
 use serde_json::Value;
 use std::fs;
@@ -37,11 +37,19 @@ impl ReportArgs {
 
     fn rebuild(&self, folder: &Folder) -> io::Result<()> {
         let kind = kind_of(folder)?;
-        if kind != compare::KIND {
-            return Err(io::Error::other(format!("`{kind}`: no report is made of such a run")));
-        }
-        println!("{}", compare::rebuild(folder)?);
+        let summary = match kind.as_str() {
+            compare::KIND => compare::rebuild(folder)?,
+            transfer::KIND => transfer::rebuild(folder)?,
+            _ => {
+                return Err(io::Error::other(format!("`{kind}`: no report is made of such a run")));
+            }
+        };
+        println!("{summary}");
         if let Some(path) = &self.readme {
+            if kind != compare::KIND {
+                let why = format!("`{kind}`: the README's section is made of a `compare` alone");
+                return Err(io::Error::other(why));
+            }
             let link = link_from(path, folder.dir())?;
             let text = fs::read_to_string(path)?;
             let section = compare::headline(folder, &link)?;
