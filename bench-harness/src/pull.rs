@@ -1,6 +1,8 @@
 //! `drain`: reads a backlog, checks it, and says how fast it came.
 
-use crate::drain::{self, DrainPlan, DrainResult, DrainStyle, Fetches, QueueSpan, RemotingPulls};
+use crate::drain::{
+    self, DrainPlan, DrainResult, DrainStyle, Fetches, QueueSpan, RemotingPulls, Subscription,
+};
 use crate::kafka::FetchStyle;
 use crate::ledger::Ledger;
 use crate::report::{Latency, Report, Throughput, Watch};
@@ -35,6 +37,13 @@ pub struct PullArgs {
     /// Bytes per pull, where the broker honours it; Kafka: of one queue, 1 MiB by default
     #[arg(long)]
     pub max_bytes: Option<u32>,
+    /// How ringmq is to move the bytes: auto, copy, mmap, gather, sendfile, splice, send-zc or
+    /// direct (default: as the topic or the broker is set)
+    #[arg(long, value_name = "STRATEGY")]
+    pub transfer: Option<String>,
+    /// Only messages with these tags, like `a || b`; not with Kafka
+    #[arg(long, value_name = "EXPRESSION", default_value = "*")]
+    pub subscription: String,
     /// Begin at this offset of every queue (default: its first message)
     #[arg(long)]
     pub from: Option<u64>,
@@ -91,6 +100,8 @@ struct Details {
     #[serde(skip_serializing_if = "Option::is_none")]
     findings: Option<drain::Findings>,
     short: Vec<String>,
+    /// Messages that were gone past: those that came, and those that a filter left out.
+    scanned: u64,
     /// Messages per second of every pass.
     passes: Vec<f64>,
     best_messages_per_second: f64,
@@ -106,6 +117,13 @@ impl DrainArgs {
         let how = &self.how;
         if how.connections == 0 || how.window == 0 || how.threads == 0 || how.passes == 0 {
             return Err(io::Error::other("connections, window, threads and passes start at 1"));
+        }
+        let filtered = !Subscription::of(&how.subscription).is_all();
+        if self.target.protocol == Speech::Kafka && (filtered || how.transfer.is_some()) {
+            return Err(io::Error::other("Kafka has no subscriptions and no --transfer"));
+        }
+        if filtered && how.ledger.is_some() {
+            return Err(io::Error::other("what a filter leaves out is in no --ledger"));
         }
         let cores = CoreList::pin_main(&how.cores)?;
         let endpoints = self.target.endpoints()?;
@@ -136,6 +154,8 @@ impl DrainArgs {
                 lite: how.lite,
                 max_messages: how.max_messages,
                 max_bytes: how.max_bytes,
+                subscription: Subscription::of(&how.subscription),
+                transfer: how.transfer.clone(),
                 discard: how.discard,
                 wait_ms_max: 0,
             }),
@@ -209,6 +229,7 @@ impl DrainArgs {
                 pulls_by_code: result.pulls,
                 findings: (!self.how.discard).then_some(result.findings),
                 short: result.short,
+                scanned: result.scanned,
                 best_messages_per_second: rates.iter().copied().fold(0.0, f64::max),
                 passes: rates.clone(),
                 best_broker_cpu_us_per_message: best_cpu,
@@ -230,6 +251,7 @@ fn print_result(result: &DrainResult, discard: bool, clean: bool) {
     let codes: Vec<String> =
         result.pulls.iter().map(|(code, count)| format!("code {code}: {count}")).collect();
     println!("pulls      {}", codes.join("  "));
+    println!("scanned    {}  delivered {}", result.scanned, result.messages);
     for why in &result.short {
         println!("short      {why}");
     }
@@ -239,7 +261,7 @@ fn print_result(result: &DrainResult, discard: bool, clean: bool) {
     let f = &result.findings;
     println!(
         "verified   {}  foreign {}  missing {}  duplicate {}  reordered {}  corrupt {}  \
-         wrong stored crc {}  misplaced {}  malformed {}  unacknowledged but there {}",
+         wrong stored crc {}  misplaced {}  malformed {}  unfitting {}  unacknowledged but there {}",
         f.verified,
         f.foreign,
         f.missing,
@@ -249,6 +271,7 @@ fn print_result(result: &DrainResult, discard: bool, clean: bool) {
         f.wrong_stored_crc,
         f.misplaced,
         f.malformed,
+        f.unfitting,
         f.unacknowledged_present
     );
     println!("verdict    {}", if clean { "as sent" } else { "NOT as sent" });

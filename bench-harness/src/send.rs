@@ -89,9 +89,9 @@ pub struct SendArgs {
     pub load: LoadArgs,
     #[arg(long, default_value = "ringmq-bench-producer")]
     pub group: String,
-    /// Tag of every message (not with Kafka, which has none)
-    #[arg(long)]
-    pub tags: Option<String>,
+    /// Tags that the messages of a stream take in turn, like a,b (not with Kafka, which has none)
+    #[arg(long, value_delimiter = ',')]
+    pub tags: Vec<String>,
     /// Who has a message before Kafka acknowledges it
     #[arg(long, value_enum, default_value_t = Acks::Leader)]
     pub acks: Acks,
@@ -166,7 +166,7 @@ impl LoadArgs {
             codec: self.codec,
             group: group.to_string(),
             broker_name: None,
-            tags: None,
+            tags: vec![],
             default_queues: queues as u32,
             ok_code: 0,
         }
@@ -254,13 +254,13 @@ impl SendArgs {
         let endpoints = self.target.endpoints()?;
         let shape = self.load.shape(&self.target.topic);
         let protocol = match self.target.protocol {
-            Speech::Kafka if self.tags.is_some() => {
+            Speech::Kafka if !self.tags.is_empty() => {
                 return Err(io::Error::other("Kafka has no tags"));
             }
             Speech::Kafka => Protocol::Kafka(Produce { acks: self.acks.number() }),
             Speech::Remoting => {
                 let remoting = self.load.remoting(&self.group, &endpoints);
-                Protocol::Remoting(Remoting { tags: self.tags.clone(), ..remoting })
+                Protocol::Remoting(remoting.tagged(&self.tags, self.load.batch)?)
             }
         };
         let (result, clean) = self.load.run("send", shape, protocol, endpoints)?;

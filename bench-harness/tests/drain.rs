@@ -1,7 +1,7 @@
 //! A drain against a broker of a few lines that serves a known backlog.
 
 use ringmq_bench::body::{self, Stream};
-use ringmq_bench::drain::{self, DrainPlan, DrainResult, DrainStyle, RemotingPulls};
+use ringmq_bench::drain::{self, DrainPlan, DrainResult, DrainStyle, RemotingPulls, Subscription};
 use ringmq_bench::ledger::{Ledger, StreamRecord};
 use ringmq_bench::target::Endpoint;
 use ringmq_bench::wire::{Codec, Header, Request, take_frame};
@@ -13,6 +13,10 @@ const QUEUES: u32 = 3;
 
 /// Records of one queue, each by its queue offset.
 type Backlog = Arc<Vec<Vec<Vec<u8>>>>;
+
+fn tag_of(seq: u64) -> u8 {
+    if seq % 10 == 7 { b'a' } else { b'b' }
+}
 
 fn record(queue: u32, offset: u64, seq: u64) -> Vec<u8> {
     let (mut body, crc) = body::prepare(200, Stream { run: 5, producer: 1, queue });
@@ -26,7 +30,8 @@ fn record(queue: u32, offset: u64, seq: u64) -> Vec<u8> {
     bytes.extend_from_slice(&[0; 8 + 4 + 16 + 16 + 4 + 8]);
     bytes.extend_from_slice(&(body.len() as u32).to_be_bytes());
     bytes.extend_from_slice(&body);
-    bytes.extend_from_slice(b"\x01t\0\0");
+    bytes.extend_from_slice(b"\x01t\0\x06TAGS\x01");
+    bytes.push(tag_of(seq));
     let len = bytes.len() as u32;
     bytes[..4].copy_from_slice(&len.to_be_bytes());
     bytes
@@ -81,7 +86,11 @@ fn reply_to(request: &Header, backlog: &Backlog) -> Request {
         11 | 361 => {
             let from = number("queueOffset");
             let to = (from + number("maxMsgNums")).min(queue.len());
-            Request::new(0).ext("nextBeginOffset", to).body(queue[from..to].concat())
+            let tag = request.ext("subscription").unwrap().as_bytes();
+            let fits = |record: &&Vec<u8>| tag == b"*" || record.ends_with(tag);
+            let found: Vec<u8> = queue[from..to].iter().filter(fits).flatten().copied().collect();
+            let code = if found.is_empty() { 20 } else { 0 };
+            Request::new(code).ext("nextBeginOffset", to).body(found)
         }
         other => Request::new(3).ext("code", other),
     }
@@ -104,6 +113,8 @@ fn style(codec: Codec, discard: bool) -> RemotingPulls {
         lite: discard,
         max_messages: 32,
         max_bytes: None,
+        subscription: Subscription::all(),
+        transfer: None,
         discard,
         wait_ms_max: 0,
     }
@@ -117,6 +128,22 @@ fn a_backlog_is_read_to_its_end_and_found_whole() {
         assert!(result.findings.is_clean() && result.short.is_empty(), "{:?}", result.findings);
         assert_eq!(result.latency.len(), 3 * 1_000_u64.div_ceil(32));
         assert!(result.latency.max() > 1_000);
+    }
+}
+
+#[test]
+fn a_filtered_drain_reaches_the_end_though_little_of_it_comes() {
+    // Five messages a pull: every second reply has none.
+    let filtered = |expression: &str, discard| RemotingPulls {
+        subscription: Subscription::of(expression),
+        max_messages: 5,
+        ..style(Codec::Json, discard)
+    };
+    for discard in [false, true] {
+        let result = drain(backlog(0..1_003), None, filtered("a", discard));
+        assert_eq!((result.scanned, result.messages), (3 * 1_003, 3 * 100));
+        assert!(result.short.is_empty() && result.findings.is_clean(), "{:?}", result.findings);
+        assert!(result.pulls[&20] > 0 && result.pulls[&0] == 300, "{:?}", result.pulls);
     }
 }
 

@@ -13,7 +13,7 @@ fn remoting(codec: Codec, ok_code: i32) -> Protocol {
         codec,
         group: "g".into(),
         broker_name: None,
-        tags: None,
+        tags: vec![],
         default_queues: 3,
         ok_code,
     })

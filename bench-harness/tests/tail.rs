@@ -1,6 +1,6 @@
 //! Sending and receiving at once, against a broker of a few lines in memory.
 
-use ringmq_bench::drain::{self, DrainPlan, DrainStyle, RemotingPulls};
+use ringmq_bench::drain::{self, DrainPlan, DrainStyle, RemotingPulls, Subscription};
 use ringmq_bench::load::{Limit, LoadPlan, MessageShape, Protocol, Remoting};
 use ringmq_bench::tail::{self, TailPlan, TailResult, TailStyle};
 use ringmq_bench::target::Endpoint;
@@ -120,6 +120,8 @@ fn try_run(addr: SocketAddr, catch_up: bool) -> std::io::Result<TailResult> {
         lite: false,
         max_messages: 32,
         max_bytes: None,
+        subscription: Subscription::all(),
+        transfer: None,
         discard: true,
         wait_ms_max,
     };
@@ -138,7 +140,7 @@ fn try_run(addr: SocketAddr, catch_up: bool) -> std::io::Result<TailResult> {
         codec: Codec::Json,
         group: "g".into(),
         broker_name: None,
-        tags: None,
+        tags: vec![],
         default_queues: QUEUES,
         ok_code: 0,
     });

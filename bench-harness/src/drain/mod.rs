@@ -6,6 +6,7 @@ mod puller;
 mod remoting;
 mod run;
 mod stored;
+mod subscription;
 mod verify;
 
 pub use fetches::Fetches;
@@ -13,4 +14,5 @@ pub use puller::{Arrival, Pulls};
 pub use remoting::RemotingPulls;
 pub use run::{DrainPlan, DrainResult, DrainStyle, QueueSpan, kafka_spans, run, spans};
 pub use stored::{StoredError, StoredMessage, take_stored};
+pub use subscription::Subscription;
 pub use verify::{Findings, Verifier};

@@ -39,6 +39,8 @@ pub struct Arrival<'a> {
 /// What one connection brought.
 pub struct Pulled {
     pub messages: u64,
+    /// By how far the queues' offsets went on.
+    pub scanned: u64,
     pub body_bytes: u64,
     pub pulls: BTreeMap<i32, u64>,
     pub latency: Histogram<u64>,
@@ -68,6 +70,7 @@ impl<P: Pulls> Puller<P> {
         let ready = queues.iter().enumerate().filter(left).map(|(index, _)| index).collect();
         let pulled = Pulled {
             messages: 0,
+            scanned: 0,
             body_bytes: 0,
             pulls: BTreeMap::new(),
             latency: latencies(),
@@ -150,6 +153,7 @@ impl<P: Pulls> Puller<P> {
         let verifier = &mut self.pulled.verifier;
         self.pulled.messages += self.pulls.count(arrival.body, queue, verifier)?;
         self.pulled.body_bytes += arrival.body.len() as u64;
+        self.pulled.scanned += next - queue.next;
         queue.next = next;
         if queue.next < queue.end {
             self.ready.push_back(index);

@@ -3,6 +3,7 @@
 use super::puller::{Arrival, Pulls};
 use super::run::QueueSpan;
 use super::stored::count_stored;
+use super::subscription::Subscription;
 use super::verify::{Expected, Verifier};
 use crate::wire::{Codec, Header, Request, code, take_frame};
 use std::io;
@@ -17,6 +18,9 @@ pub struct RemotingPulls {
     pub lite: bool,
     pub max_messages: u32,
     pub max_bytes: Option<u32>,
+    pub subscription: Subscription,
+    /// How the broker is to move the bytes, where it is ringmq.
+    pub transfer: Option<String>,
     /// Count messages without looking into them.
     pub discard: bool,
     /// How long the broker may hold a pull for which there is nothing yet; 0: not at all.
@@ -61,6 +65,7 @@ impl Pulls for RemotingPulls {
             queue: queue.queue,
             from_offset: queue.next,
             whole: queue.whole,
+            subscription: &self.subscription,
         };
         Ok(verifier.take(body, expected))
     }
@@ -83,12 +88,15 @@ impl RemotingPulls {
             .ext("queueId", queue.queue)
             .ext("queueOffset", queue.next)
             .ext("subVersion", 0)
-            .ext("subscription", "*")
+            .ext("subscription", self.subscription.expression())
             .ext("suspendTimeoutMillis", self.wait_ms_max)
             .ext("sysFlag", flag)
             .ext("topic", &self.topic);
         if let Some(bytes) = self.max_bytes {
             request = request.ext("maxMsgBytes", bytes);
+        }
+        if let Some(transfer) = &self.transfer {
+            request = request.ext("ringmq.transfer", transfer);
         }
         request
     }

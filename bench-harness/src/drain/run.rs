@@ -62,6 +62,9 @@ pub struct QueueSpan {
 pub struct DrainResult {
     pub elapsed: Duration,
     pub messages: u64,
+    /// Of the queues: messages that were gone past, those that came and those that a filter
+    /// left out.
+    pub scanned: u64,
     pub body_bytes: u64,
     pub pulls: BTreeMap<i32, u64>,
     pub latency: Histogram<u64>,
@@ -135,6 +138,7 @@ pub fn run(plan: &DrainPlan, begun: impl FnOnce()) -> io::Result<DrainResult> {
     let mut result = DrainResult {
         elapsed: start.elapsed(),
         messages: 0,
+        scanned: 0,
         body_bytes: 0,
         pulls: BTreeMap::new(),
         latency: latencies(),
@@ -164,6 +168,7 @@ fn never_seen(plan: &DrainPlan, seen: &HashSet<crate::body::Stream>) -> u64 {
 impl DrainResult {
     fn add(&mut self, pulled: Pulled, ledger: Option<&Ledger>) {
         self.messages += pulled.messages;
+        self.scanned += pulled.scanned;
         self.body_bytes += pulled.body_bytes;
         for (code, count) in pulled.pulls {
             *self.pulls.entry(code).or_default() += count;
@@ -217,6 +222,7 @@ async fn pull_all(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drain::Subscription;
     use crate::wire::Codec;
 
     #[test]
@@ -230,6 +236,8 @@ mod tests {
             lite: false,
             max_messages: 32,
             max_bytes: None,
+            subscription: Subscription::all(),
+            transfer: None,
             discard: false,
             wait_ms_max: 0,
         });

@@ -11,8 +11,17 @@ pub struct StoredMessage<'a> {
     pub sys_flag: u32,
     pub topic: &'a [u8],
     pub body: &'a [u8],
+    /// `name 1 value 2`, again and again.
+    pub properties: &'a [u8],
     /// Bytes of the whole record.
     pub len: usize,
+}
+
+impl<'a> StoredMessage<'a> {
+    pub fn tag(&self) -> Option<&'a [u8]> {
+        let properties = self.properties.split(|byte| *byte == 2);
+        properties.into_iter().find_map(|property| property.strip_prefix(b"TAGS\x01"))
+    }
 }
 
 /// The broker served bytes that are no message. What follows cannot be found.
@@ -99,8 +108,8 @@ fn parse<'a>(rest: &mut &'a [u8], len: usize) -> Result<StoredMessage<'a>, Store
     };
     let topic = slice(rest, topic_len)?;
     let properties_len = usize::from(u16::from_be_bytes(array(rest)?));
-    slice(rest, properties_len)?;
-    Ok(StoredMessage { body_crc, queue, queue_offset, sys_flag, topic, body, len })
+    let properties = slice(rest, properties_len)?;
+    Ok(StoredMessage { body_crc, queue, queue_offset, sys_flag, topic, body, properties, len })
 }
 
 fn array<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], StoredError> {
@@ -154,7 +163,10 @@ pub mod tests {
         assert_eq!((first.topic, first.queue, first.queue_offset), (&b"topic"[..], 3, 41));
         let second = take_stored(&bytes[first.len..]).unwrap().unwrap();
         assert_eq!((second.body, second.queue_offset), (&b"second"[..], 42));
-        assert_eq!(take_stored(&bytes[first.len + second.len..]), Ok(None));
+        assert_eq!(second.tag(), None);
+        let tagged = StoredMessage { properties: b"WAIT\x01true\x02TAGS\x01a\x02", ..second };
+        assert_eq!(tagged.tag(), Some(&b"a"[..]));
+        assert_eq!(take_stored(&bytes[first.len + tagged.len..]), Ok(None));
     }
 
     #[test]

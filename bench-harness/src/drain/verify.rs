@@ -1,6 +1,7 @@
 //! Whether what comes out is what went in: each stream whole, once, in order.
 
 use super::stored::{StoredMessage, take_stored};
+use super::subscription::Subscription;
 use crate::body::{self, BodyError, Stream};
 use crate::ledger::Ledger;
 use serde::Serialize;
@@ -25,6 +26,8 @@ pub struct Findings {
     pub misplaced: u64,
     /// Replies whose bytes are no messages.
     pub malformed: u64,
+    /// Messages that the subscription does not ask for.
+    pub unfitting: u64,
     /// Sent, not acknowledged, and there all the same: allowed.
     pub unacknowledged_present: u64,
 }
@@ -40,13 +43,14 @@ impl Findings {
         self.wrong_stored_crc += other.wrong_stored_crc;
         self.misplaced += other.misplaced;
         self.malformed += other.malformed;
+        self.unfitting += other.unfitting;
         self.unacknowledged_present += other.unacknowledged_present;
     }
 
     /// Whether nothing is wrong; order is up to the caller.
     pub fn is_clean(&self) -> bool {
         let wrong = self.missing + self.duplicate + self.corrupt + self.wrong_stored_crc;
-        wrong + self.misplaced + self.malformed == 0
+        wrong + self.misplaced + self.malformed + self.unfitting == 0
     }
 }
 
@@ -55,6 +59,8 @@ impl Findings {
 pub struct Verifier {
     findings: Findings,
     streams: HashMap<Stream, Progress>,
+    /// Gaps are what a filter leaves out.
+    filtered: bool,
 }
 
 /// How far a stream has come.
@@ -77,6 +83,8 @@ pub struct Expected<'a> {
     pub from_offset: u64,
     /// The queue is read from its very beginning, so streams begin at zero.
     pub whole: bool,
+    /// What it leaves out is not missing.
+    pub subscription: &'a Subscription,
 }
 
 impl Verifier {
@@ -108,6 +116,10 @@ impl Verifier {
         {
             self.findings.misplaced += 1;
         }
+        if !expected.subscription.passes(message.tag()) {
+            self.findings.unfitting += 1;
+        }
+        self.filtered |= !expected.subscription.is_all();
         let body_crc = self.take_body(message.body, message.queue, expected.whole);
         if body_crc.is_some_and(|crc| crc & 0x7fff_ffff != message.body_crc) {
             self.findings.wrong_stored_crc += 1;
@@ -143,6 +155,9 @@ impl Verifier {
 
     /// The verdict, against what was acknowledged where that is known.
     pub fn finish(mut self, ledger: Option<&Ledger>) -> Findings {
+        if self.filtered {
+            return self.findings;
+        }
         let mut known = ledger.map(Ledger::by_stream).unwrap_or_default();
         for (stream, progress) in &self.streams {
             self.findings.missing += progress.missing_uncounted;
@@ -192,6 +207,7 @@ mod tests {
     use super::super::stored::tests::record;
     use super::*;
     use crate::ledger::StreamRecord;
+    use std::sync::LazyLock;
 
     const STREAM: Stream = Stream { run: 1, producer: 2, queue: 3 };
 
@@ -206,7 +222,8 @@ mod tests {
     }
 
     fn expected(queue: u32, from_offset: u64) -> Expected<'static> {
-        Expected { topic: b"t", queue, from_offset, whole: true }
+        static ALL: LazyLock<Subscription> = LazyLock::new(Subscription::all);
+        Expected { topic: b"t", queue, from_offset, whole: true, subscription: &ALL }
     }
 
     fn findings(bytes: &[u8], ledger: Option<&Ledger>) -> Findings {
@@ -251,6 +268,28 @@ mod tests {
             verifier.take(&good, expected);
             assert_eq!(verifier.finish(None).misplaced, 1);
         }
+    }
+
+    #[test]
+    fn what_a_filter_leaves_out_is_not_missing_and_what_it_should_is_noticed() {
+        let mut bytes = Vec::new();
+        for (offset, tag) in [(0, "a"), (2, "a"), (3, "b"), (6, "a")] {
+            let (mut body, crc) = body::prepare(64, STREAM);
+            body::stamp(body.last_chunk_mut().unwrap(), crc, 0, offset);
+            let properties = format!("WAIT\u{1}true\u{2}TAGS\u{1}{tag}\u{2}");
+            let plain = record("t", 3, offset, &body, false);
+            let kept = &plain[..plain.len() - 4];
+            let mut tagged = [kept, &[0, properties.len() as u8], properties.as_bytes()].concat();
+            let len = tagged.len() as u32;
+            tagged[..4].copy_from_slice(&len.to_be_bytes());
+            bytes.extend_from_slice(&tagged);
+        }
+        let only = Subscription::of("a");
+        let mut verifier = Verifier::default();
+        assert_eq!(verifier.take(&bytes, Expected { subscription: &only, ..expected(3, 0) }), 4);
+        let found = verifier.finish(None);
+        assert_eq!((found.verified, found.missing, found.unfitting), (4, 0, 1));
+        assert!(!found.is_clean());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use crate::kafka::{self, KafkaError};
 use crate::wire::{Codec, Reply, ReplyScanner, ScanError};
 use std::fmt::Display;
+use std::io;
 
 /// Frames that lie one after the other in a buffer, so that any run of them is one write.
 pub trait Bank: 'static {
@@ -73,7 +74,9 @@ pub struct Remoting {
     pub codec: Codec,
     pub group: String,
     pub broker_name: Option<String>,
-    pub tags: Option<String>,
+    /// What the messages of a stream are tagged with, in turn; none: nothing. Of one length
+    /// where messages are batched.
+    pub tags: Vec<String>,
     /// What an automatically created topic would get.
     pub default_queues: u32,
     /// The reply code that means success: 0, or the request's own from an echo.
@@ -85,6 +88,21 @@ pub struct Remoting {
 pub struct Produce {
     /// 1: the leader has it; -1: so have all replicas in sync.
     pub acks: i16,
+}
+
+impl Remoting {
+    /// The same with tags for the messages to take in turn.
+    pub fn tagged(self, tags: &[String], batch: usize) -> io::Result<Remoting> {
+        let separates = |c: char| c.is_control() || c.is_whitespace() || c == '|';
+        if tags.iter().any(|tag| tag.is_empty() || tag.contains(separates)) {
+            return Err(io::Error::other("a tag has letters, and no `|`, space or control code"));
+        }
+        // All messages of a batch begin at multiples of one length.
+        if batch > 1 && tags.iter().any(|tag| tag.len() != tags[0].len()) {
+            return Err(io::Error::other("tags of different lengths cannot be batched"));
+        }
+        Ok(Remoting { tags: tags.to_vec(), ..self })
+    }
 }
 
 impl Protocol {

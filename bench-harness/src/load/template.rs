@@ -20,8 +20,10 @@ pub struct FrameBank {
     streams: Vec<StreamState>,
     /// Unique keys handed out by this connection.
     uniques: u32,
-    /// The queue whose turn it is.
-    next_queue: usize,
+    /// Frames after which queues and tags begin anew.
+    cycle: usize,
+    /// The frame whose turn it is.
+    next_frame: usize,
     longest: usize,
     /// The milliseconds that `born` spells.
     born_ms: u64,
@@ -58,31 +60,37 @@ impl FrameBank {
         chunk: usize,
     ) -> (Vec<u8>, FrameBank) {
         assert!(!queues.is_empty() && chunk > 0 && shape.batch > 0);
+        // Every queue once per tag.
+        let cycle = queues.len() * remoting.tags.len().max(1);
+        let first = producer as usize % queues.len();
         let mut buffer = Vec::new();
-        let mut frames = Vec::with_capacity(queues.len() + chunk);
+        let mut frames = Vec::with_capacity(cycle + chunk);
         let mut streams = Vec::with_capacity(queues.len());
         let mut longest = 0;
-        // A write may begin at any queue and needs `chunk` frames after it.
-        for i in 0..queues.len() - 1 + chunk {
+        // A write may begin at any frame of the cycle and needs `chunk` frames after it.
+        for i in 0..cycle - 1 + chunk {
             let queue = queues[i % queues.len()];
+            // How many requests its stream has had when this frame is first sent.
+            let turn = (i + cycle - first) % cycle / queues.len();
             let stream = Stream { run: shape.run, producer, queue };
             let (body, crc) = body::prepare(shape.size, stream);
             if i < queues.len() {
                 streams.push(StreamState { queue, crc, next_seq: 0 });
             }
-            let (bytes, at) = build_frame(shape, remoting, producer, queue, &body, buffer.len());
+            let (bytes, at) =
+                build_frame(shape, remoting, producer, (queue, turn), &body, buffer.len());
             longest = longest.max(bytes.len());
             buffer.extend_from_slice(&bytes);
             frames.push(at);
         }
-        let next_queue = producer as usize % queues.len();
         let bank = FrameBank {
             codec: remoting.codec,
             batch: shape.batch,
             frames,
             streams,
             uniques: 0,
-            next_queue,
+            cycle,
+            next_frame: first,
             longest,
             born_ms: 0,
             born: *b"0000000000000",
@@ -93,7 +101,7 @@ impl FrameBank {
 
 impl Bank for FrameBank {
     fn first(&self) -> usize {
-        self.next_queue
+        self.next_frame
     }
 
     fn longest(&self) -> usize {
@@ -136,7 +144,7 @@ impl Bank for FrameBank {
             unique += at.stride;
             tail += at.stride;
         }
-        self.next_queue = (index + 1) % self.streams.len();
+        self.next_frame = (frame + 1) % self.cycle;
         (index as u32, first_seq)
     }
 
@@ -155,11 +163,12 @@ const UNIQUE_NAME: &str = "UNIQ_KEY\u{1}";
 const UNIQUE_FIXED: usize = 24;
 
 /// `UNIQ_KEY` comes first, so that its place is known in every codec.
-fn properties(remoting: &Remoting, run: u64, producer: u32) -> String {
+fn properties(remoting: &Remoting, run: u64, producer: u32, seq: usize) -> String {
     let key = unique_key(run, producer);
     let mut text = format!("{UNIQUE_NAME}{key}\u{2}WAIT\u{1}true\u{2}");
-    if let Some(tags) = &remoting.tags {
-        text.push_str(&format!("TAGS\u{1}{tags}\u{2}"));
+    if !remoting.tags.is_empty() {
+        let tag = &remoting.tags[seq % remoting.tags.len()];
+        text.push_str(&format!("TAGS\u{1}{tag}\u{2}"));
     }
     text
 }
@@ -168,14 +177,14 @@ fn build_frame(
     shape: &MessageShape,
     remoting: &Remoting,
     producer: u32,
-    queue: u32,
+    (queue, turn): (u32, usize),
     body: &[u8],
     start: usize,
 ) -> (Vec<u8>, FrameAt) {
-    let properties = properties(remoting, shape.run, producer);
+    let properties = |seq| properties(remoting, shape.run, producer, seq);
     let batched = shape.batch > 1;
     let (code, outer) = match batched {
-        false => (code::SEND_V2, properties.clone()),
+        false => (code::SEND_V2, properties(turn)),
         true => (code::SEND_BATCH, "WAIT\u{1}true\u{2}".to_string()),
     };
     let mut request = Request::new(code)
@@ -194,10 +203,14 @@ fn build_frame(
     if let Some(name) = &remoting.broker_name {
         request = request.ext("n", name);
     }
-    let entry = batch_entry(body, &properties);
-    request = if batched { request.body(entry.repeat(shape.batch)) } else { request.body(body) };
-    let encoded = request.encode(remoting.codec, OPAQUE_MIN);
-    let at = places(&encoded, shape, remoting.codec, batched.then_some(entry.len()), start);
+    let seqs = turn * shape.batch..(turn + 1) * shape.batch;
+    let entries: Vec<u8> = match batched {
+        true => seqs.flat_map(|seq| batch_entry(body, &properties(seq))).collect(),
+        false => body.to_vec(),
+    };
+    let entry_len = batched.then_some(entries.len() / shape.batch);
+    let encoded = request.body(entries).encode(remoting.codec, OPAQUE_MIN);
+    let at = places(&encoded, shape, remoting.codec, entry_len, start);
     (encoded.bytes, at)
 }
 
@@ -262,13 +275,23 @@ mod tests {
     use crate::wire::{Header, take_frame};
 
     fn bank(codec: Codec, batch: usize, producer: u32, queues: &[u32]) -> (Vec<u8>, FrameBank) {
+        bank_of(codec, batch, producer, queues, &["A"])
+    }
+
+    fn bank_of(
+        codec: Codec,
+        batch: usize,
+        producer: u32,
+        queues: &[u32],
+        tags: &[&str],
+    ) -> (Vec<u8>, FrameBank) {
         let shape =
             MessageShape { topic: "t".into(), size: 100, batch, run: 0x0123_4567_89ab_cdef };
         let remoting = Remoting {
             codec,
             group: "g".into(),
             broker_name: None,
-            tags: Some("A".into()),
+            tags: tags.iter().map(|tag| tag.to_string()).collect(),
             default_queues: 4,
             ok_code: 0,
         };
@@ -324,5 +347,46 @@ mod tests {
             body = rest;
         }
         assert!(body.is_empty());
+    }
+
+    #[test]
+    fn the_messages_of_every_stream_take_the_tags_in_turn() {
+        // Of different lengths where each message is a request of its own.
+        let (mut buffer, mut bank) = bank_of(Codec::Json, 1, 5, &[9, 10, 11], &["a", "long", "c"]);
+        for turn in 0..30 {
+            let frame = bank.first();
+            bank.fill(&mut buffer, frame, OPAQUE_MIN + turn, 0);
+            let (header, body) = header_of(&buffer[bank.start_of(frame, 0)..]);
+            let seq = body::check(body).unwrap().seq;
+            let tag = ["a", "long", "c"][seq as usize % 3];
+            let tag = format!("TAGS\u{1}{tag}\u{2}");
+            assert!(header.ext("i").unwrap().ends_with(&tag), "{seq}: {:?}", header.ext("i"));
+        }
+        // A write goes on behind the frames of a cycle with those of the next one.
+        for frame in 9..12 {
+            let (header, _) = header_of(&buffer[bank.start_of(frame, 0)..]);
+            let (again, _) = header_of(&buffer[bank.start_of(frame - 9, 0)..]);
+            let tag =
+                |header: &Header| header.ext("i").unwrap().split("TAGS").nth(1).map(String::from);
+            assert_eq!((header.ext("e"), tag(&header)), (again.ext("e"), tag(&again)));
+        }
+    }
+
+    #[test]
+    fn the_messages_of_a_batch_take_the_tags_in_turn() {
+        let (mut buffer, mut bank) = bank_of(Codec::Binary, 3, 1, &[7, 8], &["a", "b"]);
+        for _ in 0..8 {
+            let frame = bank.first();
+            bank.fill(&mut buffer, frame, OPAQUE_MIN, 0);
+            let (_, mut body) = header_of(&buffer[bank.start_of(frame, 0)..]);
+            while !body.is_empty() {
+                let total = u32::from_be_bytes(*body.first_chunk().unwrap()) as usize;
+                let (entry, rest) = body.split_at(total);
+                let seq = body::check(&entry[20..120]).unwrap().seq;
+                let tag = format!("TAGS\u{1}{}\u{2}", ["a", "b"][seq as usize % 2]);
+                assert!(entry.ends_with(tag.as_bytes()), "{seq}");
+                body = rest;
+            }
+        }
     }
 }

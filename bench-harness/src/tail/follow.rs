@@ -23,6 +23,12 @@ pub enum TailStyle {
     Kafka(FetchStyle),
 }
 
+impl TailStyle {
+    pub fn is_filtered(&self) -> bool {
+        matches!(self, Self::Remoting(pulls) if !pulls.subscription.is_all())
+    }
+}
+
 /// What a following connection needs of a protocol.
 pub trait Follows {
     /// Appends what should wait at the broker and does not.
@@ -40,6 +46,8 @@ pub struct Following {
     pub control: Arc<Control>,
     /// Only messages of this run are counted.
     pub run: u64,
+    /// Not all that is sent is asked for.
+    pub filtered: bool,
 }
 
 /// What the consumers of a thread share.
@@ -56,6 +64,8 @@ const READ_BYTES: usize = 1 << 20;
 const POLL: Duration = Duration::from_millis(5);
 /// How long the last messages may be on their way.
 const GRACE: Duration = Duration::from_secs(10);
+/// When so long nothing has come that passes a filter, nothing more will.
+const QUIET: Duration = Duration::from_secs(1);
 /// When the load has failed, nobody says how many messages there are.
 const END_PATIENCE: Duration = Duration::from_secs(40);
 
@@ -111,12 +121,20 @@ async fn until_all_came(seen: &Seen) {
     }
     let mut deadline = Instant::now() + END_PATIENCE;
     let mut known = None;
+    let (mut last, mut since) = (0, Instant::now());
     while Instant::now() < deadline && seen.broken.borrow().is_none() {
         if known.is_none() && control.acknowledged().is_some() {
             known = control.acknowledged();
             deadline = Instant::now() + GRACE;
         }
         if known.is_some_and(|all| seen.received.get() >= all) {
+            return;
+        }
+        if last != seen.received.get() {
+            (last, since) = (seen.received.get(), Instant::now());
+        }
+        // How many a filter lets pass is known afterwards.
+        if known.is_some() && seen.following.filtered && since.elapsed() > QUIET {
             return;
         }
         tokio::time::sleep(POLL).await;
@@ -166,7 +184,7 @@ impl<F: Follows> Follower<F> {
 
     /// Counts the messages of every whole frame; returns the length of these.
     fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Following { clock, control, run } = &self.seen.following;
+        let Following { clock, control, run, .. } = &self.seen.following;
         let now_ns = clock.now_ns();
         let arrived = control.phase() == Phase::Measuring;
         let mut recorder = self.seen.recorder.borrow_mut();

@@ -12,7 +12,7 @@ pub use catch_up::CatchUp;
 pub use follow::TailStyle;
 pub use run::{TailPlan, TailResult, run};
 
-use crate::drain::{self, DrainPlan, DrainStyle, Fetches, RemotingPulls};
+use crate::drain::{self, DrainPlan, DrainStyle, Fetches, RemotingPulls, Subscription};
 use crate::kafka::FetchStyle;
 use crate::load::{Mark, Produce, Protocol};
 use crate::report::{Latency, Report, Throughput, Watch};
@@ -34,6 +34,18 @@ pub struct TailArgs {
     /// Messages per pull (Kafka has no such limit)
     #[arg(long, default_value_t = 32)]
     pub max_messages: u32,
+    /// Bytes per pull, where the broker honours it
+    #[arg(long)]
+    pub max_bytes: Option<u32>,
+    /// How ringmq is to move the bytes (as for `drain`)
+    #[arg(long, value_name = "STRATEGY")]
+    pub transfer: Option<String>,
+    /// Tags that the messages of a stream take in turn, like a,b; not with Kafka
+    #[arg(long, value_delimiter = ',')]
+    pub tags: Vec<String>,
+    /// Receive only messages with these tags, like `a || b`; not with Kafka
+    #[arg(long, value_name = "EXPRESSION", default_value = "*")]
+    pub subscription: String,
     /// Read this topic from its beginning meanwhile, again and again
     #[arg(long, value_name = "TOPIC")]
     pub catch_up: Option<String>,
@@ -50,7 +62,7 @@ struct Details {
     send_latency: Latency,
     /// Before, in and after the measurement.
     received: u64,
-    /// Acknowledged, and not received within the patience after the end.
+    /// Acknowledged and asked for, and not received within the patience after the end.
     missing: u64,
     consumers: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,9 +79,17 @@ impl TailArgs {
         let topic = &self.target.topic;
         let (protocol, style) = match self.target.protocol {
             Speech::Remoting => (
-                Protocol::Remoting(self.load.remoting(PRODUCERS, &endpoints)),
+                Protocol::Remoting(
+                    self.load
+                        .remoting(PRODUCERS, &endpoints)
+                        .tagged(&self.tags, self.load.batch)?,
+                ),
                 TailStyle::Remoting(self.pulls(topic, HOLD_MS)),
             ),
+            Speech::Kafka if self.asks_of_ringmq() => {
+                let why = "Kafka has no tags, no subscriptions and no --transfer";
+                return Err(io::Error::other(why));
+            }
             Speech::Kafka => {
                 (Protocol::Kafka(Produce { acks: 1 }), TailStyle::Kafka(fetch_style(topic)))
             }
@@ -106,6 +126,14 @@ impl TailArgs {
         Ok(clean)
     }
 
+    fn wanted(&self) -> Subscription {
+        Subscription::of(&self.subscription)
+    }
+
+    fn asks_of_ringmq(&self) -> bool {
+        !self.tags.is_empty() || !self.wanted().is_all() || self.transfer.is_some()
+    }
+
     fn pulls(&self, topic: &str, wait_ms_max: u32) -> RemotingPulls {
         RemotingPulls {
             topic: topic.into(),
@@ -113,7 +141,9 @@ impl TailArgs {
             codec: self.load.codec,
             lite: false,
             max_messages: self.max_messages,
-            max_bytes: None,
+            max_bytes: self.max_bytes,
+            subscription: self.wanted(),
+            transfer: self.transfer.clone(),
             discard: true,
             wait_ms_max,
         }
@@ -153,7 +183,7 @@ impl TailArgs {
             sent_messages_per_second: sent.measured.messages as f64 / result.elapsed.as_secs_f64(),
             send_latency: Latency::of(&sent.latency),
             received: all(received),
-            missing: all(sent).saturating_sub(all(received)),
+            missing: result.wanted.saturating_sub(all(received)),
             consumers: self.consumers,
             catch_up: result.catch_up.clone(),
         }

@@ -48,6 +48,8 @@ impl Follows for RemotingFollows {
         self.idle.push(index);
         let queue = &mut self.queues[index];
         if NOT_FOUND.contains(&arrival.code) {
+            // Past messages that a filter leaves out.
+            queue.next = arrival.next.map_or(queue.next, |next| next.max(queue.next));
             return Ok(Some(arrival.len));
         }
         if arrival.code != FOUND {

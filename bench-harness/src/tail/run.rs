@@ -4,7 +4,7 @@
 use super::catch_up::{self, CatchUp};
 use super::follow::{Following, TailStyle, follow};
 use crate::drain::{self, DrainPlan, QueueSpan};
-use crate::load::{self, Beside, Clock, Control, LoadPlan, Mark, Recorder};
+use crate::load::{self, Beside, Clock, Control, LoadPlan, Mark, Protocol, Recorder};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -19,6 +19,8 @@ pub struct TailPlan {
 
 pub struct TailResult {
     pub elapsed: Duration,
+    /// Messages that were acknowledged and that the consumers ask for.
+    pub wanted: u64,
     pub sent: Recorder,
     pub received: Recorder,
     pub catch_up: Option<CatchUp>,
@@ -27,7 +29,9 @@ pub struct TailResult {
 /// Runs the plan; `at` is called when the measurement begins and ends.
 pub fn run(plan: &TailPlan, at: impl FnMut(Mark)) -> io::Result<TailResult> {
     let (clock, control) = (Clock::start(), Arc::new(Control::new()));
-    let following = Following { clock, control: control.clone(), run: plan.load.shape.run };
+    let run = plan.load.shape.run;
+    let filtered = plan.style.is_filtered();
+    let following = Following { clock, control: control.clone(), run, filtered };
     let (style, shares) = (plan.style.clone(), share(plan)?);
     let (received, followed) = mpsc::channel();
     let beside: Beside = Box::new(move || {
@@ -42,7 +46,19 @@ pub fn run(plan: &TailPlan, at: impl FnMut(Mark)) -> io::Result<TailResult> {
     let (result, catch_up) = sent?;
     let mut all = Recorder::new();
     all.add(received.unwrap_or_default());
-    Ok(TailResult { elapsed: result.elapsed, sent: result.recorder, received: all, catch_up })
+    let wanted = wanted(plan, &result);
+    let (elapsed, sent) = (result.elapsed, result.recorder);
+    Ok(TailResult { elapsed, wanted, sent, received: all, catch_up })
+}
+
+/// Messages that must arrive.
+fn wanted(plan: &TailPlan, result: &load::LoadResult) -> u64 {
+    match (&plan.style, &plan.load.protocol) {
+        (TailStyle::Remoting(pulls), Protocol::Remoting(sends)) if !pulls.subscription.is_all() => {
+            pulls.subscription.share_of(&result.ledger, &sends.tags)
+        }
+        _ => result.recorder.measured.messages + result.recorder.outside.messages,
+    }
 }
 
 fn send(
