@@ -21,6 +21,9 @@ pub mod measure;
 /// One request at a time, for set-up.
 pub mod admin;
 
+/// What ringmq counts of its own work.
+pub mod counters;
+
 /// The Kafka protocol: requests by its crate, replies read in place.
 pub mod kafka;
 

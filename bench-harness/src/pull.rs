@@ -141,7 +141,7 @@ impl DrainArgs {
             ledger: how.ledger.as_deref().map(Ledger::read).transpose()?,
         };
         let addrs = endpoints.iter().map(|endpoint| endpoint.addr.to_string()).collect();
-        self.passes(&plan, addrs)
+        self.passes(&plan, addrs, self.target.counting(&endpoints))
     }
 
     fn style(&self) -> DrainStyle {
@@ -198,11 +198,16 @@ impl DrainArgs {
         Ok(spans)
     }
 
-    fn passes(&self, plan: &DrainPlan, endpoints: Vec<String>) -> io::Result<bool> {
+    fn passes(
+        &self,
+        plan: &DrainPlan,
+        endpoints: Vec<String>,
+        counting: Vec<SocketAddr>,
+    ) -> io::Result<bool> {
         let mut all_clean = true;
         let (mut rates, mut best_cpu) = (Vec::new(), None::<f64>);
         for pass in 1..=self.how.passes {
-            let mut watch = Watch::new(self.how.broker_pid);
+            let mut watch = Watch::new(self.how.broker_pid).counting(counting.clone());
             let mut watched = Ok(());
             let result = drain::run(plan, || watched = watch.begin())?;
             watched?;

@@ -1,10 +1,12 @@
 //! Results: a few lines for people, one JSON object for scripts.
 
+use crate::counters::{BrokerCounters, CountersMark};
 use crate::load::{Outcome, Second};
 use crate::measure::{self, HostFacts, MachineMark, MachineUse, ProcessMark, ProcessUse};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// Latencies in microseconds, at the percentiles that people ask for.
@@ -88,7 +90,9 @@ pub struct Cost {
 /// Watches a broker, the tool itself and the machine over one measurement.
 pub struct Watch {
     broker: Option<u32>,
-    begun: Option<Marks>,
+    /// Where counters are asked for.
+    counting: Vec<SocketAddr>,
+    begun: Option<Begun>,
     pub seen: Option<Seen>,
 }
 
@@ -98,32 +102,48 @@ struct Marks {
     machine: MachineMark,
 }
 
+struct Begun {
+    marks: Marks,
+    counters: CountersMark,
+}
+
 pub struct Seen {
     pub broker: Option<ProcessUse>,
     pub own: ProcessUse,
     pub machine: MachineUse,
+    pub counters: Vec<BrokerCounters>,
 }
 
 impl Watch {
     pub fn new(broker: Option<u32>) -> Watch {
-        Watch { broker, begun: None, seen: None }
+        Watch { broker, counting: Vec::new(), begun: None, seen: None }
+    }
+
+    /// Also asks these brokers, which speak RocketMQ's protocol, for their counters.
+    pub fn counting(self, counting: Vec<SocketAddr>) -> Watch {
+        Watch { counting, ..self }
     }
 
     pub fn begin(&mut self) -> io::Result<()> {
-        self.begun = Some(self.marks()?);
+        // The counters at both ends from outside, so that asking for them costs nothing that
+        // is measured.
+        let counters = CountersMark::take(&self.counting)?;
+        self.begun = Some(Begun { marks: self.marks()?, counters });
         Ok(())
     }
 
     pub fn end(&mut self) -> io::Result<()> {
         let end = self.marks()?;
         let begun = self.begun.take().ok_or_else(|| io::Error::other("nothing begun"))?;
+        let counters = begun.counters.until(&CountersMark::take(&self.counting)?);
+        let begun = begun.marks;
         let broker = match (self.broker, &begun.broker, &end.broker) {
             (Some(pid), Some(from), Some(to)) => Some(from.until(to, pid)?),
             _ => None,
         };
         let own = begun.own.until(&end.own, std::process::id())?;
         let machine = begun.machine.until(&end.machine);
-        self.seen = Some(Seen { broker, own, machine });
+        self.seen = Some(Seen { broker, own, machine, counters });
         Ok(())
     }
 
@@ -167,6 +187,9 @@ pub struct Report<S: Serialize> {
     pub outside: Option<Outcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broker: Option<Cost>,
+    /// What each ringmq counted meanwhile.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub counters: Vec<BrokerCounters>,
     pub generator_cpu_cores: f64,
     pub generator_cpu_us_per_message: f64,
     pub machine: Option<MachineUse>,
@@ -189,6 +212,7 @@ impl<S: Serialize> Report<S> {
             seconds: Vec::new(),
             outside: None,
             broker: watch.cost(&throughput),
+            counters: watch.seen.as_ref().map_or_else(Vec::new, |seen| seen.counters.clone()),
             generator_cpu_cores: own.map_or(0.0, |own| own.cpu_us as f64 / 1e6 / own.seconds),
             generator_cpu_us_per_message: own_us as f64 / throughput.messages.max(1) as f64,
             machine: watch.seen.as_ref().map(|seen| seen.machine),
@@ -215,6 +239,11 @@ impl<S: Serialize> Report<S> {
         }
         if let Some(cost) = &self.broker {
             print_cost(cost);
+        }
+        for BrokerCounters { broker, counted } in &self.counters {
+            let counted: Vec<String> =
+                counted.iter().map(|(name, value)| format!("{name} {value}")).collect();
+            println!("counters   {broker}: {}", counted.join("  "));
         }
         let busy = self.machine.map_or(0.0, |machine| 100.0 * machine.busy_share);
         println!(

@@ -12,6 +12,7 @@ use crate::wire::{Codec, code};
 use clap::Args;
 use serde::Serialize;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -219,10 +220,11 @@ impl LoadArgs {
         shape: MessageShape,
         protocol: Protocol,
         endpoints: Vec<Endpoint>,
+        counting: Vec<SocketAddr>,
     ) -> io::Result<(LoadResult, bool)> {
         let plan = self.plan(shape, protocol, endpoints)?;
         let settings = self.settings(&plan);
-        let mut watch = Watch::new(self.broker_pid);
+        let mut watch = Watch::new(self.broker_pid).counting(counting);
         let mut watched = Ok(());
         let result = load::run(&plan, |mark| {
             let seen = if mark == Mark::Begin { watch.begin() } else { watch.end() };
@@ -263,7 +265,8 @@ impl SendArgs {
                 Protocol::Remoting(remoting.tagged(&self.tags, self.load.batch)?)
             }
         };
-        let (result, clean) = self.load.run("send", shape, protocol, endpoints)?;
+        let counting = self.target.counting(&endpoints);
+        let (result, clean) = self.load.run("send", shape, protocol, endpoints, counting)?;
         if let Some(path) = &self.ledger {
             result.ledger.write(path)?;
         }
@@ -280,7 +283,7 @@ impl EchoArgs {
         let remoting = self.load.remoting("ringmq-bench-producer", &endpoints);
         let protocol = Protocol::Remoting(Remoting { ok_code: echoed, ..remoting });
         let shape = self.load.shape("ringmq-bench");
-        Ok(self.load.run("echo", shape, protocol, endpoints)?.1)
+        Ok(self.load.run("echo", shape, protocol, endpoints, vec![])?.1)
     }
 }
 

@@ -80,6 +80,14 @@ impl TargetArgs {
         Ok(endpoints)
     }
 
+    /// Brokers that may have counters of ringmq's.
+    pub fn counting(&self, endpoints: &[Endpoint]) -> Vec<SocketAddr> {
+        match self.protocol {
+            Speech::Remoting => endpoints.iter().map(|endpoint| endpoint.addr).collect(),
+            Speech::Kafka => Vec::new(),
+        }
+    }
+
     fn direct(&self, addr: SocketAddr) -> io::Result<Vec<Endpoint>> {
         if self.protocol == Speech::Kafka {
             return self.kafka(addr);

@@ -94,6 +94,7 @@ impl TailArgs {
                 (Protocol::Kafka(Produce { acks: 1 }), TailStyle::Kafka(fetch_style(topic)))
             }
         };
+        let counting = self.target.counting(&endpoints);
         let shape = self.load.shape(&self.target.topic);
         let plan = TailPlan {
             style,
@@ -102,7 +103,7 @@ impl TailArgs {
             load: self.load.plan(shape, protocol, endpoints)?,
         };
         let settings = self.load.settings(&plan.load);
-        let mut watch = Watch::new(self.load.broker_pid);
+        let mut watch = Watch::new(self.load.broker_pid).counting(counting);
         let mut watched = Ok(());
         let result = run(&plan, |mark| {
             let seen = if mark == Mark::Begin { watch.begin() } else { watch.end() };
