@@ -45,13 +45,7 @@ impl Outcome {
     pub fn read(folder: &Folder) -> io::Result<Outcome> {
         let manifest: Manifest = serde_json::from_str(&folder.read("run.json")?)?;
         let facts = serde_json::from_str(&folder.read("host.json")?)?;
-        let reasons = match folder.read("reasons.toml") {
-            Ok(text) => text.parse().map_err(|error| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("reasons.toml: {error}"))
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => toml::Table::new(),
-            Err(error) => return Err(error),
-        };
+        let reasons = folder.reasons()?;
         let mut cells = BTreeMap::new();
         for workload in &manifest.workloads {
             for of in &manifest.systems {

@@ -23,7 +23,7 @@ pub fn check_cores(broker: &[usize], load: &[usize]) -> io::Result<()> {
 }
 
 /// Left to whoever else uses the disk.
-const SPARE_BYTES: u64 = 2 << 30;
+pub const SPARE_BYTES: u64 = 2 << 30;
 
 /// Says before the first start what would not fit at its end.
 pub fn check_disk(
@@ -33,6 +33,12 @@ pub fn check_disk(
     pace: &Pace,
     store_bytes_max: u64,
 ) -> io::Result<()> {
+    let needed = bytes_needed(systems, workloads, pace, store_bytes_max);
+    check_room(dir, needed, "--seconds, --backlog-mib or --store-gib")
+}
+
+/// A disk, with room for all that a run leaves at once.
+pub fn check_room(dir: &Path, needed: u64, lower: &str) -> io::Result<()> {
     let disk = Disk::of(dir)?;
     if disk.is_memory() {
         let why = format!(
@@ -42,12 +48,11 @@ pub fn check_disk(
         );
         return Err(io::Error::other(why));
     }
-    let needed = bytes_needed(systems, workloads, pace, store_bytes_max);
     if disk.free_bytes < needed {
         let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
         return Err(io::Error::other(format!(
             "{}: {:.1} GiB are free and about {:.1} GiB are needed; choose another --data-dir, \
-             or lower --seconds, --backlog-mib or --store-gib",
+             or lower {lower}",
             dir.display(),
             gib(disk.free_bytes),
             gib(needed)

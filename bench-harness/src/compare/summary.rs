@@ -6,8 +6,7 @@ use super::outcome::{Cell, Lost, Outcome};
 use super::plots::{self, CPU, LATENCY, THROUGHPUT};
 use super::workloads::{Metric, Section};
 use crate::plot;
-use crate::results::{Folder, Spread};
-use serde_json::Value;
+use crate::results::{Folder, Spread, machine_lines};
 use std::fmt::Write;
 use std::io;
 
@@ -90,49 +89,8 @@ fn how(text: &mut String, outcome: &Outcome) {
     for of in &manifest.systems {
         line(text, format_args!("* {}: {}", of.title, of.settings));
     }
-    let fact = |at: &str| match outcome.facts.pointer(at) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => "unknown".into(),
-        Some(other) => other.to_string(),
-    };
-    let gib = outcome.facts.pointer("/host/memory_kib").and_then(Value::as_f64).unwrap_or(0.0);
-    line(
-        text,
-        format_args!(
-            "* Machine: {} × {}, {:.0} GiB, Linux {}; disk {}, scheduler {}, cache {}; {} on {} ({})",
-            fact("/host/cpus"),
-            fact("/host/cpu"),
-            gib / f64::from(1 << 20),
-            fact("/host/kernel"),
-            fact("/disk/model"),
-            fact("/disk/scheduler"),
-            fact("/disk/write_cache"),
-            fact("/disk/filesystem"),
-            fact("/disk/mount_point"),
-            fact("/disk/mount_options")
-        ),
-    );
-    let dirty = match outcome.facts.pointer("/commit/dirty") {
-        Some(Value::Bool(true)) => ", with changes that are not committed",
-        _ => "",
-    };
-    line(text, format_args!("* Commit {}{dirty}; {}", fact("/commit/hash"), fact("/java")));
-    if outcome.facts.pointer("/debug_build") == Some(&Value::Bool(true)) {
-        text.push_str("* **The load tool was a debug build: the figures mean nothing**\n");
-    }
-    let percent =
-        |at: &str| outcome.facts.pointer(at).and_then(Value::as_f64).unwrap_or(0.0) * 100.0;
-    let during = outcome.busy().map_or("nothing was measured".into(), |busy| {
-        format!("{:.0} to {:.0} % while measuring", 100.0 * busy.least, 100.0 * busy.most)
-    });
-    line(
-        text,
-        format_args!(
-            "* The machine was {:.0} % busy before the run ({:.0} % stolen), {during}\n",
-            percent("/before/busy_share"),
-            percent("/before/stolen_share")
-        ),
-    );
+    text.push_str(&machine_lines(&outcome.facts, outcome.busy()));
+    text.push('\n');
 }
 
 fn lost(text: &mut String, outcome: &Outcome) {

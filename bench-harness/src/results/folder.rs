@@ -58,6 +58,17 @@ impl Folder {
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     }
 
+    /// `reasons.toml`, if there is one: why a figure is as it is, in words of people.
+    pub fn reasons(&self) -> io::Result<toml::Table> {
+        match self.read("reasons.toml") {
+            Ok(text) => text.parse().map_err(|error| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("reasons.toml: {error}"))
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(toml::Table::new()),
+            Err(error) => Err(error),
+        }
+    }
+
     pub fn write_text(&self, name: &str, text: &str) -> io::Result<()> {
         fs::write(self.dir.join(name), format!("{}\n", text.trim_end()))
     }

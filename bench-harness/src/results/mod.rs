@@ -5,6 +5,7 @@ mod facts;
 mod figures;
 mod folder;
 mod index;
+mod machine;
 mod readme;
 mod rounds;
 
@@ -14,5 +15,6 @@ pub use figures::Figures;
 pub use figures::tests::sample;
 pub use folder::Folder;
 pub use index::index;
+pub use machine::machine_lines;
 pub use readme::replace_section;
 pub use rounds::{Spread, median, merged, spread};
