@@ -32,6 +32,7 @@ const BELOW: f64 = 48.0;
 const GAP: f64 = 34.0;
 const PANELS_ACROSS: usize = 2;
 const SCALE_HEIGHT: f64 = 44.0;
+const SCALE_WIDTH: f64 = 200.0;
 
 /// Dark to light in steps that eyes of every kind see as even (cividis).
 const RAMP: [(f64, f64, f64); 6] = [
@@ -51,7 +52,8 @@ impl Map {
         let cells = self.columns.len() as f64 * CELL_WIDTH;
         let panel_width = labels + titles.fold(cells, f64::max) + GAP;
         let panel_height = ABOVE + self.rows.len() as f64 * CELL_HEIGHT + BELOW;
-        let (mut canvas, across) = self.sheet(panel_width, panel_height, SCALE_HEIGHT);
+        let scale = 20.0 + labels + SCALE_WIDTH + 10.0 + text_width(&self.scale_text(), 12.0);
+        let (mut canvas, across) = self.sheet((panel_width, panel_height), SCALE_HEIGHT, scale);
         let (least, most) = self.range();
         for (i, panel) in self.panels.iter().enumerate() {
             let x = 20.0 + (i % across) as f64 * panel_width;
@@ -66,7 +68,7 @@ impl Map {
     /// One line per row of the map.
     pub fn draw_lines(&self) -> String {
         let (panel_width, panel_height, top) = (480.0, 320.0, TOP + 30.0);
-        let (mut canvas, across) = self.sheet(panel_width, panel_height, 30.0);
+        let (mut canvas, across) = self.sheet((panel_width, panel_height), 30.0, 0.0);
         let series: Vec<_> = self
             .rows
             .iter()
@@ -82,13 +84,26 @@ impl Map {
         canvas.finish()
     }
 
-    fn sheet(&self, panel_width: f64, panel_height: f64, more: f64) -> (Canvas, usize) {
+    fn scale_text(&self) -> String {
+        format!("{}, logarithmic; framed: the best of its column", self.unit)
+    }
+
+    /// With `below` under the panels, in which something is `wide`.
+    fn sheet(
+        &self,
+        (panel_width, panel_height): (f64, f64),
+        below: f64,
+        wide: f64,
+    ) -> (Canvas, usize) {
         let across = self.panels.len().clamp(1, PANELS_ACROSS);
         let down = self.panels.len().div_ceil(across).max(1);
         let legend: f64 = self.rows.iter().map(|row| 50.0 + text_width(row, 12.0)).sum();
         let title = text_width(&self.title, 19.0).max(text_width(&self.subtitle, 12.0));
-        let width = (20.0 + across as f64 * panel_width).max(legend + 20.0).max(title + 40.0);
-        let mut canvas = Canvas::new(width, TOP + down as f64 * panel_height + more);
+        let width = (20.0 + across as f64 * panel_width)
+            .max(legend + 20.0)
+            .max(title + 40.0)
+            .max(wide + 20.0);
+        let mut canvas = Canvas::new(width, TOP + down as f64 * panel_height + below);
         canvas.text(20.0, 30.0, 19.0, &self.title);
         canvas.label(20.0, 50.0, 12.0, Anchor::Start, FAINT, &self.subtitle);
         (canvas, across)
@@ -138,7 +153,8 @@ impl Map {
     }
 
     fn draw_scale(&self, canvas: &mut Canvas, x: f64, y: f64, (least, most): (f64, f64)) {
-        let (steps, step) = (40, 5.0);
+        let steps = 40;
+        let step = SCALE_WIDTH / f64::from(steps);
         for i in 0..steps {
             let share = f64::from(i) / f64::from(steps - 1);
             canvas.rect(x + f64::from(i) * step, y, step + 0.5, 12.0, &ramp(share).0);
@@ -146,8 +162,7 @@ impl Map {
         let end = x + f64::from(steps) * step;
         canvas.label(x, y + 26.0, 11.0, Anchor::Start, FAINT, &three_digits(least));
         canvas.label(end, y + 26.0, 11.0, Anchor::End, FAINT, &three_digits(most));
-        let text = format!("{}, logarithmic; framed: the best of its column", self.unit);
-        canvas.label(end + 10.0, y + 11.0, 12.0, Anchor::Start, FAINT, &text);
+        canvas.label(end + 10.0, y + 11.0, 12.0, Anchor::Start, FAINT, &self.scale_text());
     }
 
     fn draw_line_panel(
