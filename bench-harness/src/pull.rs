@@ -73,6 +73,9 @@ pub struct PullArgs {
     /// Drain this many times from the beginning; the last is reported, the best printed
     #[arg(long, default_value_t = 1)]
     pub passes: usize,
+    /// Drain again from the beginning until this time is over; all passes together are reported
+    #[arg(long, conflicts_with = "passes")]
+    pub seconds: Option<f64>,
     #[arg(long, default_value_t = 1)]
     pub threads: usize,
     /// Cores for the drain, like 1 or 1,3 or 2-5
@@ -108,6 +111,19 @@ struct Details {
     best_broker_cpu_us_per_message: Option<f64>,
 }
 
+/// Who is looked at while it is drained.
+struct Watched {
+    broker: Option<u32>,
+    counting: Vec<SocketAddr>,
+    endpoints: Vec<String>,
+}
+
+impl Watched {
+    fn watch(&self) -> Watch {
+        Watch::new(self.broker).counting(self.counting.clone())
+    }
+}
+
 /// What Kafka's own consumers ask of one partition, and how long they let it wait.
 const FETCH_BYTES_DEFAULT: u32 = 1024 * 1024;
 const FETCH_WAIT_MS: u32 = 500;
@@ -141,7 +157,15 @@ impl DrainArgs {
             ledger: how.ledger.as_deref().map(Ledger::read).transpose()?,
         };
         let addrs = endpoints.iter().map(|endpoint| endpoint.addr.to_string()).collect();
-        self.passes(&plan, addrs, self.target.counting(&endpoints))
+        let watched = Watched {
+            broker: how.broker_pid,
+            counting: self.target.counting(&endpoints),
+            endpoints: addrs,
+        };
+        match how.seconds {
+            Some(least) => self.repeated(&plan, seconds(least)?, &watched),
+            None => self.passes(&plan, &watched),
+        }
     }
 
     fn style(&self) -> DrainStyle {
@@ -198,47 +222,21 @@ impl DrainArgs {
         Ok(spans)
     }
 
-    fn passes(
-        &self,
-        plan: &DrainPlan,
-        endpoints: Vec<String>,
-        counting: Vec<SocketAddr>,
-    ) -> io::Result<bool> {
+    fn passes(&self, plan: &DrainPlan, watched: &Watched) -> io::Result<bool> {
         let mut all_clean = true;
         let (mut rates, mut best_cpu) = (Vec::new(), None::<f64>);
         for pass in 1..=self.how.passes {
-            let mut watch = Watch::new(self.how.broker_pid).counting(counting.clone());
-            let mut watched = Ok(());
-            let result = drain::run(plan, || watched = watch.begin())?;
-            watched?;
+            let mut watch = watched.watch();
+            let mut begun = Ok(());
+            let result = drain::run(plan, || begun = watch.begin())?;
+            begun?;
             watch.end()?;
-            let seconds = result.elapsed.as_secs_f64();
-            let throughput = Throughput::of(result.messages, result.body_bytes, seconds);
+            let throughput = throughput(&result);
             rates.push(throughput.messages_per_second);
             let cpu = watch.cost(&throughput).map(|cost| cost.cpu_us_per_message);
             best_cpu = best_cpu.into_iter().chain(cpu).reduce(f64::min);
-            let clean = self.is_clean(&result);
-            all_clean &= clean;
-            let settings = Settings {
-                how: self.how.clone(),
-                protocol: self.target.protocol,
-                topic: self.target.topic.clone(),
-                endpoints: endpoints.clone(),
-                receiver: "copies",
-            };
-            let mut report = Report::new("drain", settings, throughput, &watch);
-            report.latency = Some(Latency::of(&result.latency));
-            report.print();
-            print_result(&result, self.how.discard, clean);
-            report.details = serde_json::to_value(Details {
-                pulls_by_code: result.pulls,
-                findings: (!self.how.discard).then_some(result.findings),
-                short: result.short,
-                scanned: result.scanned,
-                best_messages_per_second: rates.iter().copied().fold(0.0, f64::max),
-                passes: rates.clone(),
-                best_broker_cpu_us_per_message: best_cpu,
-            })?;
+            all_clean &= self.is_clean(&result);
+            let report = self.report(result, rates.clone(), best_cpu, &watch, watched)?;
             if pass == self.how.passes {
                 report.write(self.how.json.as_deref())?;
             }
@@ -246,10 +244,64 @@ impl DrainArgs {
         Ok(all_clean)
     }
 
+    /// All passes together.
+    fn repeated(&self, plan: &DrainPlan, least: Duration, watched: &Watched) -> io::Result<bool> {
+        let mut watch = watched.watch();
+        watch.begin()?;
+        let mut result = drain::run(plan, || ())?;
+        let mut rates = vec![throughput(&result).messages_per_second];
+        while result.elapsed < least && result.short.is_empty() {
+            let pass = drain::run(plan, || ())?;
+            rates.push(throughput(&pass).messages_per_second);
+            result.join(pass);
+        }
+        watch.end()?;
+        let clean = self.is_clean(&result);
+        let report = self.report(result, rates, None, &watch, watched)?;
+        report.write(self.how.json.as_deref())?;
+        Ok(clean)
+    }
+
+    /// Of what was drained; says it, too.
+    fn report(
+        &self,
+        result: DrainResult,
+        passes: Vec<f64>,
+        best_broker_cpu_us_per_message: Option<f64>,
+        watch: &Watch,
+        watched: &Watched,
+    ) -> io::Result<Report<Settings>> {
+        let settings = Settings {
+            how: self.how.clone(),
+            protocol: self.target.protocol,
+            topic: self.target.topic.clone(),
+            endpoints: watched.endpoints.clone(),
+            receiver: "copies",
+        };
+        let mut report = Report::new("drain", settings, throughput(&result), watch);
+        report.latency = Some(Latency::of(&result.latency));
+        report.print();
+        print_result(&result, self.how.discard, self.is_clean(&result));
+        report.details = serde_json::to_value(Details {
+            pulls_by_code: result.pulls,
+            findings: (!self.how.discard).then_some(result.findings),
+            short: result.short,
+            scanned: result.scanned,
+            best_messages_per_second: passes.iter().copied().fold(0.0, f64::max),
+            passes,
+            best_broker_cpu_us_per_message,
+        })?;
+        Ok(report)
+    }
+
     fn is_clean(&self, result: &DrainResult) -> bool {
         let ordered = self.how.allow_reorder || result.findings.reordered == 0;
         result.findings.is_clean() && ordered && result.short.is_empty()
     }
+}
+
+fn throughput(result: &DrainResult) -> Throughput {
+    Throughput::of(result.messages, result.body_bytes, result.elapsed.as_secs_f64())
 }
 
 fn print_result(result: &DrainResult, discard: bool, clean: bool) {

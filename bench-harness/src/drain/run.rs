@@ -166,6 +166,20 @@ fn never_seen(plan: &DrainPlan, seen: &HashSet<crate::body::Stream>) -> u64 {
 }
 
 impl DrainResult {
+    /// Another pass over the same, after this one.
+    pub fn join(&mut self, other: DrainResult) {
+        self.elapsed += other.elapsed;
+        self.messages += other.messages;
+        self.scanned += other.scanned;
+        self.body_bytes += other.body_bytes;
+        for (code, count) in other.pulls {
+            *self.pulls.entry(code).or_default() += count;
+        }
+        self.latency.add(&other.latency).expect("both have the same bounds");
+        self.findings.add(&other.findings);
+        self.short.extend(other.short);
+    }
+
     fn add(&mut self, pulled: Pulled, ledger: Option<&Ledger>) {
         self.messages += pulled.messages;
         self.scanned += pulled.scanned;
