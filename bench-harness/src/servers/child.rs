@@ -101,6 +101,14 @@ impl Server {
         io::Error::other(format!("{name} {what}\n{out}\n{err}"))
     }
 
+    /// One that died meanwhile must not pass for a slow one.
+    pub fn check_running(&self) -> io::Result<()> {
+        match is_alive(self.child.id() as i32) {
+            true => Ok(()),
+            false => Err(self.failed("has ended")),
+        }
+    }
+
     /// Takes it off the processor, so that another one can be measured.
     pub fn freeze(&self) -> io::Result<()> {
         let running = running();
@@ -183,6 +191,8 @@ pub fn run_to_end(command: Command) -> io::Result<ExitStatus> {
     let mut child = spawn_on(command, &[])?;
     let status = child.wait();
     forget(child.id());
+    // One that a signal has ended is no result.
+    stay_if_ending();
     status
 }
 
@@ -303,10 +313,24 @@ mod tests {
         assert_eq!(line, "ready 42");
         let allowed = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
         assert!(allowed.contains("Cpus_allowed_list:\t0\n"));
+        server.check_running().unwrap();
         server.freeze().unwrap();
         let pid = server.pid() as i32;
         drop(server);
         assert!(!is_alive(pid));
+    }
+
+    #[test]
+    fn a_server_that_ended_by_itself_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start("s", shell("echo out of memory >&2"), &[], dir.path()).unwrap();
+        let error = loop {
+            match server.check_running() {
+                Ok(()) => std::thread::yield_now(),
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(error.contains("s has ended") && error.contains("out of memory"), "{error}");
     }
 
     #[test]
