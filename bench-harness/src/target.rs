@@ -6,7 +6,7 @@ use crate::kafka::{self, KafkaClient};
 use crate::wire::{Request, code};
 use clap::Args;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -114,14 +114,17 @@ impl TargetArgs {
         let Some(queues) = self.create_topic else {
             return Ok(route(&mut client, &self.topic)?);
         };
-        let brokers = masters(&mut client)?;
-        for &broker in &brokers {
-            create_topic(broker, &self.topic, queues)?;
-        }
+        let mut made = BTreeSet::new();
         let deadline = Instant::now() + ROUTE_PATIENCE;
         loop {
+            // A broker that has just started may still have to register.
+            for broker in masters(&mut client)? {
+                if made.insert(broker) {
+                    create_topic(broker, &self.topic, queues)?;
+                }
+            }
             match route(&mut client, &self.topic) {
-                Ok(found) if found.len() >= brokers.len() => return Ok(found),
+                Ok(found) if found.len() >= made.len().max(1) => return Ok(found),
                 Ok(_) | Err(AdminError::Refused { code: 17, .. }) => {}
                 Err(error) => return Err(error.into()),
             }
