@@ -72,6 +72,8 @@ pub mod disk;
 /// The subcommand `compare`: ringmq, RocketMQ and Kafka side by side.
 pub mod compare;
 
+/// The subcommand `matrix`: which way of moving bytes is best, asked of the broker.
+pub mod matrix;
 /// The subcommand `transfer`: from a file or the arena to sockets, without a broker.
 pub mod transfer;
 

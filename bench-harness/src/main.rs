@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use ringmq_bench::{baselines, compare, disk, pull, rebuild, send, sink, table, tail, transfer};
+use ringmq_bench::{
+    baselines, compare, disk, matrix, pull, rebuild, send, sink, table, tail, transfer,
+};
 use std::io;
 use std::process::ExitCode;
 
@@ -32,6 +34,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// The raw ways from disk and memory to sockets, without a broker, into a folder with plots
     Transfer(transfer::TransferArgs),
+    /// Every way of moving bytes through our broker, in every cell, into a folder with plots
+    Matrix(matrix::MatrixArgs),
     /// Make summary, plots and index again from raw results
     Report(rebuild::ReportArgs),
     /// Every row of the comparison with Apache RocketMQ, in one run
@@ -52,6 +56,7 @@ fn run(command: Command) -> io::Result<bool> {
         Command::Baselines(command) => command.run().map(|()| true),
         Command::Compare(args) => args.run().map(|()| true),
         Command::Transfer(args) => args.run().map(|()| true),
+        Command::Matrix(args) => args.run().map(|()| true),
         Command::Report(args) => args.run().map(|()| true),
         Command::Table3(args) => args.run().map(|()| true),
         Command::Sink(args) => args.run().map(|()| true),

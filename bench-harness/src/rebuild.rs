@@ -1,7 +1,7 @@
 //! `report`: what people read is made again from what was measured.
 
 use crate::results::{self, Folder};
-use crate::{compare, transfer};
+use crate::{compare, matrix, transfer};
 use clap::Args;
 use serde_json::Value;
 use std::fs;
@@ -39,6 +39,7 @@ impl ReportArgs {
         let kind = kind_of(folder)?;
         let summary = match kind.as_str() {
             compare::KIND => compare::rebuild(folder)?,
+            matrix::KIND => matrix::rebuild(folder)?,
             transfer::KIND => transfer::rebuild(folder)?,
             _ => {
                 return Err(io::Error::other(format!("`{kind}`: no report is made of such a run")));

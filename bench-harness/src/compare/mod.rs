@@ -13,8 +13,11 @@ mod tool;
 mod workloads;
 
 pub use manifest::KIND;
+pub(crate) use ready::{SPARE_BYTES, build_ringmq, check_cores, check_room};
 pub use summary::{headline, rebuild, summarize};
+pub(crate) use system::Broker;
 pub use system::System;
+pub(crate) use tool::Tool;
 
 use crate::baselines::ROOT_DEFAULT;
 use crate::progress::Progress;

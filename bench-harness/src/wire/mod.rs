@@ -27,6 +27,7 @@ pub const CLIENT_VERSION: u16 = 479;
 pub mod code {
     pub const PULL: i32 = 11;
     pub const CREATE_TOPIC: i32 = 17;
+    pub const UPDATE_CONFIG: i32 = 25;
     pub const RUNTIME_INFO: i32 = 28;
     pub const MAX_OFFSET: i32 = 30;
     pub const MIN_OFFSET: i32 = 31;
