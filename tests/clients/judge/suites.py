@@ -63,8 +63,8 @@ CLIENTS = {
     "node": lambda namesrv: ["node", builds.node_client(), namesrv],
 }
 # Alone, one after the other: the first changes the broker's settings, the
-# second wants the machine for itself.
-LAST = ("mqadmin", "bench")
+# second wants the machine for itself, the third has brokers of its own.
+LAST = ("mqadmin", "bench", "transfer")
 
 
 def run(name, command, tally, seconds=SUITE_SECONDS):

@@ -8,6 +8,7 @@ import time
 from .processes import Failed
 
 ROUTE_OF_TOPIC = 105
+CLUSTER_INFO = 106
 ROUTE_SECONDS = 30
 
 
@@ -55,6 +56,19 @@ def ask(address, code, fields, body=b"", seconds=5):
             if not piece:
                 raise Failed(f"{address} closed the connection on request {code}")
             data += piece
+
+
+def await_brokers(namesrv, addresses):
+    """Waits until brokers at all of these have registered."""
+    deadline = time.monotonic() + ROUTE_SECONDS
+    while True:
+        _, body = ask(namesrv, CLUSTER_INFO, {})
+        missing = [at for at in addresses if f'"{at}"'.encode() not in body]
+        if not missing:
+            return
+        if time.monotonic() > deadline:
+            raise Failed(f"name server {namesrv}: no brokers at {', '.join(missing)} within {ROUTE_SECONDS} s")
+        time.sleep(0.05)
 
 
 def await_route(namesrv, topic, brokers=1, address=None):
