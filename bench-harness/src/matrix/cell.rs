@@ -176,11 +176,15 @@ pub fn parse_size(text: &str) -> Result<usize, String> {
     number.checked_mul(1 << shift).ok_or_else(|| format!("`{text}` is too large"))
 }
 
-/// Who goes first in one round goes last in the next.
+/// Who goes first in one round does not in the next, and nobody always follows the same one,
+/// whose traces in caches and in the disk it may find: over as many rounds as there are
+/// strategies, each has every place once, and with an even number of them follows each other
+/// one once (a Williams square).
 pub fn order(strategies: &[Strategy], round: usize) -> Vec<Strategy> {
-    let mut order = strategies.to_vec();
-    order.rotate_left((round - 1) % strategies.len().max(1));
-    order
+    let n = strategies.len();
+    // 0, 1, n-1, 2, n-2, …: all steps between neighbours differ.
+    let zigzag = |k: usize| if k % 2 == 1 { k.div_ceil(2) } else { (n - k / 2) % n };
+    (0..n).map(|k| strategies[(zigzag(k) + round - 1) % n]).collect()
 }
 
 #[cfg(test)]
@@ -217,13 +221,26 @@ mod tests {
     }
 
     #[test]
-    fn over_as_many_rounds_as_strategies_each_has_every_place_once() {
+    fn over_as_many_rounds_as_strategies_each_has_every_place_and_every_predecessor_once() {
         let all = Strategy::ALL;
+        let rounds: Vec<_> = (1..=all.len()).map(|round| order(&all, round)).collect();
         for place in 0..all.len() {
-            let there: BTreeSet<_> =
-                (1..=all.len()).map(|round| order(&all, round)[place]).collect();
+            let there: BTreeSet<_> = rounds.iter().map(|round| round[place]).collect();
             assert_eq!(there.len(), all.len(), "place {place}");
         }
-        assert_eq!(order(&all[..3], 5), [all[1], all[2], all[0]]);
+        let pairs: BTreeSet<_> =
+            rounds.iter().flat_map(|round| round.windows(2).map(|w| (w[0], w[1]))).collect();
+        assert_eq!(pairs.len(), all.len() * (all.len() - 1));
+    }
+
+    #[test]
+    fn a_round_has_everyone_whatever_their_number() {
+        for n in 0..=Strategy::ALL.len() {
+            for round in 1..20 {
+                let mut there = order(&Strategy::ALL[..n], round);
+                there.sort();
+                assert_eq!(there, Strategy::ALL[..n], "round {round} of {n}");
+            }
+        }
     }
 }

@@ -38,8 +38,8 @@ pub fn summary(outcome: &Outcome, plots: &[Plot]) -> String {
 const READING: &str = "
 ## How to read it
 
-In a cell all strategies read the same messages from the same broker, in turn, and who goes first in a
-round goes last in the next. Figures are medians of the rounds, with the least and the most in
+In a cell all strategies read the same messages from the same broker, in turn, in an order in which over
+the rounds nobody is always first or always behind the same other one. Figures are medians of the rounds, with the least and the most in
 brackets. Bytes are those of message bodies that were delivered: what a filter leaves out, headers and
 properties are not among them. Broker CPU is that of the whole process.
 
