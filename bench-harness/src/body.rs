@@ -18,6 +18,14 @@ pub struct Stream {
     pub queue: u32,
 }
 
+impl Stream {
+    /// Which of `tags` tags a message has: they come in turn, and the next queue begins with
+    /// the next one, so that messages that are sent one after the other differ, too.
+    pub fn tag_of(&self, seq: u64, tags: usize) -> usize {
+        ((u64::from(self.queue) + seq) % tags as u64) as usize
+    }
+}
+
 /// A body's trailer, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {

@@ -1,7 +1,7 @@
 //! Which messages a reader asks for, as RocketMQ's consumers say it: `*`, or
 //! tags like `a || b`.
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, StreamRecord};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
@@ -35,19 +35,17 @@ impl Subscription {
     }
 
     /// How many of the acknowledged messages it asks for, if those of each stream took these
-    /// tags in turn.
+    /// tags in turn (`Stream::tag_of`).
     pub fn share_of(&self, ledger: &Ledger, tags: &[String]) -> u64 {
-        let passes = |seq: u64| match tags {
-            [] => self.is_all(),
-            tags => self.passes(Some(tags[(seq % tags.len() as u64) as usize].as_bytes())),
-        };
         let turn = tags.len().max(1) as u64;
-        let in_turn = (0..turn).filter(|seq| passes(*seq)).count() as u64;
-        let of_stream = |record: &crate::ledger::StreamRecord| {
-            let whole = record.sent / turn * turn;
-            let sent =
-                whole / turn * in_turn + (whole..record.sent).filter(|s| passes(*s)).count() as u64;
-            sent - record.unacknowledged.iter().filter(|seq| passes(**seq)).count() as u64
+        let of_stream = |record: &StreamRecord| {
+            let passes = |seq: &u64| match tags {
+                [] => self.is_all(),
+                tags => self.passes(Some(tags[record.stream.tag_of(*seq, tags.len())].as_bytes())),
+            };
+            let count = |seqs: std::ops::Range<u64>| seqs.filter(passes).count() as u64;
+            let sent = record.sent / turn * count(0..turn) + count(0..record.sent % turn);
+            sent - record.unacknowledged.iter().filter(|seq| passes(seq)).count() as u64
         };
         ledger.streams.iter().map(of_stream).sum()
     }
@@ -57,7 +55,6 @@ impl Subscription {
 mod tests {
     use super::*;
     use crate::body::Stream;
-    use crate::ledger::StreamRecord;
 
     #[test]
     fn tags_pass_that_are_named_and_a_star_passes_all() {
@@ -70,16 +67,16 @@ mod tests {
 
     #[test]
     fn the_share_of_a_subscription_follows_from_what_was_acknowledged() {
-        let record = |sent, unacknowledged| StreamRecord {
-            stream: Stream { run: 1, producer: 0, queue: 0 },
+        let record = |queue, sent, unacknowledged| StreamRecord {
+            stream: Stream { run: 1, producer: 0, queue },
             sent,
             unacknowledged,
         };
-        let ledger = Ledger { streams: vec![record(7, vec![0, 3]), record(4, vec![])] };
+        let ledger = Ledger { streams: vec![record(0, 7, vec![0, 3]), record(2, 4, vec![])] };
         let tags = ["a".to_string(), "b".to_string(), "c".to_string()];
         let share = |expression: &str| Subscription::of(expression).share_of(&ledger, &tags);
-        // a: 0 3 6 but 0 and 3, and 0 3; b: 1 4, and 1; c: 2 5, and 2.
-        assert_eq!([share("a"), share("b"), share("a || c"), share("*")], [3, 3, 6, 9]);
+        // a: 6 of 0 3 6, and 1; b: 1 4, and 2; c: 2 5, and 0 3.
+        assert_eq!([share("a"), share("b"), share("a || c"), share("*")], [2, 3, 6, 9]);
         assert_eq!(Subscription::of("a").share_of(&ledger, &[]), 0);
     }
 }

@@ -163,11 +163,11 @@ const UNIQUE_NAME: &str = "UNIQ_KEY\u{1}";
 const UNIQUE_FIXED: usize = 24;
 
 /// `UNIQ_KEY` comes first, so that its place is known in every codec.
-fn properties(remoting: &Remoting, run: u64, producer: u32, seq: usize) -> String {
-    let key = unique_key(run, producer);
+fn properties(remoting: &Remoting, stream: Stream, seq: usize) -> String {
+    let key = unique_key(stream.run, stream.producer);
     let mut text = format!("{UNIQUE_NAME}{key}\u{2}WAIT\u{1}true\u{2}");
     if !remoting.tags.is_empty() {
-        let tag = &remoting.tags[seq % remoting.tags.len()];
+        let tag = &remoting.tags[stream.tag_of(seq as u64, remoting.tags.len())];
         text.push_str(&format!("TAGS\u{1}{tag}\u{2}"));
     }
     text
@@ -181,7 +181,8 @@ fn build_frame(
     body: &[u8],
     start: usize,
 ) -> (Vec<u8>, FrameAt) {
-    let properties = |seq| properties(remoting, shape.run, producer, seq);
+    let stream = Stream { run: shape.run, producer, queue };
+    let properties = |seq| properties(remoting, stream, seq);
     let batched = shape.batch > 1;
     let (code, outer) = match batched {
         false => (code::SEND_V2, properties(turn)),
@@ -358,7 +359,8 @@ mod tests {
             bank.fill(&mut buffer, frame, OPAQUE_MIN + turn, 0);
             let (header, body) = header_of(&buffer[bank.start_of(frame, 0)..]);
             let seq = body::check(body).unwrap().seq;
-            let tag = ["a", "long", "c"][seq as usize % 3];
+            let queue: u64 = header.ext("e").unwrap().parse().unwrap();
+            let tag = ["a", "long", "c"][(queue + seq) as usize % 3];
             let tag = format!("TAGS\u{1}{tag}\u{2}");
             assert!(header.ext("i").unwrap().ends_with(&tag), "{seq}: {:?}", header.ext("i"));
         }
@@ -382,7 +384,8 @@ mod tests {
             while !body.is_empty() {
                 let total = u32::from_be_bytes(*body.first_chunk().unwrap()) as usize;
                 let (entry, rest) = body.split_at(total);
-                let seq = body::check(&entry[20..120]).unwrap().seq;
+                let stamp = body::check(&entry[20..120]).unwrap();
+                let seq = stamp.seq + u64::from(stamp.stream.queue);
                 let tag = format!("TAGS\u{1}{}\u{2}", ["a", "b"][seq as usize % 2]);
                 assert!(entry.ends_with(tag.as_bytes()), "{seq}");
                 body = rest;
