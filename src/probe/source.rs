@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
@@ -21,7 +22,8 @@ const FILL_BYTES: usize = 2 * 1024 * 1024;
 const SAMPLE_STEP: usize = 256 * 1024;
 const LEFT_PART_MAX: u64 = 32;
 /// How often it is tried: pages may be in use for a moment longer.
-const DROPS_MAX: usize = 20;
+const DROPS_MAX: usize = 50;
+const BETWEEN_DROPS: Duration = Duration::from_millis(2);
 
 /// A file without a name: it ends with the process.
 pub struct Source {
@@ -142,8 +144,27 @@ fn fill(file: &File, len: u64) -> io::Result<()> {
 }
 
 /// What sendfile and splice have sent is given back to the core that sent it, which looks
-/// for it only when the next packet comes: here is one.
+/// for it only when the next packet comes: here is one, on each core that this thread may
+/// have been on.
 fn have_sent_pages_freed() -> io::Result<()> {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    std::thread::scope(|scope| {
+        let exchanges: Vec<_> = (cores.into_iter())
+            .map(|core| {
+                scope.spawn(move || {
+                    core_affinity::set_for_current(core);
+                    exchange()
+                })
+            })
+            .collect();
+        let mut ended = exchanges.into_iter().map(|thread| thread.join());
+        ended.try_for_each(|end| end.expect("an exchange does not panic"))
+    })?;
+    std::thread::sleep(BETWEEN_DROPS);
+    Ok(())
+}
+
+fn exchange() -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let mut near = TcpStream::connect(listener.local_addr()?)?;
     let (mut far, _) = listener.accept()?;
