@@ -254,6 +254,7 @@ fn measure_tail(
     for cell in manifest.cells_of(ground, Place::Tail) {
         for round in 1..=manifest.rounds {
             let broker = stage.start(ground)?;
+            broker.warm_tail(cell)?;
             for strategy in order(&manifest.strategies, round) {
                 shown.turn(cell, strategy, round, || broker.follow(cell, strategy, round))?;
             }

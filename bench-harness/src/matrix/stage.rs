@@ -40,7 +40,8 @@ const FILL_CONNECTIONS: u32 = 8;
 /// What producers send at while others follow: little for a broker on a core.
 const TAIL_BYTES_PER_SECOND: f64 = 64e6;
 const TAIL_MESSAGES_PER_SECOND_MAX: f64 = 20_000.0;
-const TAIL_WARMUP: f64 = 0.3;
+/// Within it the generator also makes its requests, tens of megabytes of large ones.
+const TAIL_WARMUP: f64 = 0.5;
 const TAIL_WINDOW: u32 = 64;
 const CONSUMERS_MAX: u32 = 4;
 
@@ -113,6 +114,12 @@ impl Running<'_> {
             .set("--connections", FILL_CONNECTIONS)
             .set("--window", 4)
             .run()?;
+        self.pass_by()
+    }
+
+    /// Lets the log go on by a ring and a segment: what was sent before lies behind them, and
+    /// all of the ring's memory has been touched once.
+    fn pass_by(&self) -> io::Result<()> {
         self.tool("send")?
             .set("--topic", AFTER)
             .set("--create-topic", 1)
@@ -151,7 +158,18 @@ impl Running<'_> {
         Ok(self.pulls(tool, cell, strategy))
     }
 
+    /// Nobody's turn: who comes first must not find a broker, a topic and a ring that are new.
+    pub fn warm_tail(&self, cell: Cell) -> io::Result<()> {
+        self.pass_by()?;
+        self.follower(cell, self.stage.manifest.strategies[0], TAIL_WARMUP)?.run()
+    }
+
     pub fn follow(&self, cell: Cell, strategy: Strategy, round: usize) -> Measured {
+        let tool = self.follower(cell, strategy, self.stage.manifest.seconds)?;
+        self.measured(tool, cell, strategy, round)
+    }
+
+    fn follower(&self, cell: Cell, strategy: Strategy, seconds: f64) -> io::Result<Tool> {
         let (size, queues) = (self.ground.size, self.ground.queues);
         let tool = self
             .tool("tail")?
@@ -160,12 +178,12 @@ impl Running<'_> {
             .set("--size", size)
             .set("--rate", tail_rate(size))
             .set("--warmup", TAIL_WARMUP)
-            .set("--duration", self.stage.manifest.seconds)
+            .set("--duration", seconds)
             .set("--tags", TAGS)
             .set("--connections", queues.min(CONSUMERS_MAX))
             .set("--window", TAIL_WINDOW)
             .set("--consumers", queues.min(CONSUMERS_MAX));
-        self.measured(self.pulls(tool, cell, strategy), cell, strategy, round)
+        Ok(self.pulls(tool, cell, strategy))
     }
 
     fn pulls(&self, tool: Tool, cell: Cell, strategy: Strategy) -> Tool {
