@@ -17,14 +17,15 @@ use crate::compare::{SPARE_BYTES, build_ringmq, check_cores, check_room};
 use crate::progress::Progress;
 use crate::results::{Facts, Folder};
 use crate::send::CoreList;
-use crate::servers::{self, Scratch};
+use crate::servers::{self, Scratch, run_to_end};
 use cell::{Cell, Filter, Ground, Place, Strategy, Write, order, parse_size};
 use clap::Args;
 use manifest::Manifest;
-use stage::Stage;
+use stage::{PROFILE, Stage};
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 #[derive(Args, Clone, Debug)]
 pub struct MatrixArgs {
@@ -109,7 +110,9 @@ impl MatrixArgs {
         folder.write_json("run.json", &manifest)?;
         println!("results go to {}", folder.dir().display());
         let scratch = Scratch::make(fs::canonicalize(&self.data_dir)?.join("matrix"))?;
-        let stage = Stage { manifest: &manifest, folder: &folder, binary, dir: scratch.path() };
+        let profile = probe(&binary, scratch.path(), &folder)?;
+        let stage =
+            Stage { manifest: &manifest, folder: &folder, binary, dir: scratch.path(), profile };
         measure(&manifest, &stage)?;
         drop(scratch);
         println!("\n{}", rebuild(&folder)?);
@@ -164,6 +167,20 @@ impl MatrixArgs {
         check(&manifest).map_err(io::Error::other)?;
         Ok(manifest)
     }
+}
+
+/// What `auto` goes by, as an operator makes it; kept with the results.
+fn probe(binary: &Path, dir: &Path, folder: &Folder) -> io::Result<PathBuf> {
+    let probed = dir.join("probed");
+    let mut command = Command::new(binary);
+    command.arg("probe").arg("--data-dir").arg(&probed);
+    let status = run_to_end(command)?;
+    if !status.success() {
+        return Err(io::Error::other(format!("`ringmq probe` failed: {status}")));
+    }
+    let profile = probed.join(PROFILE);
+    fs::copy(&profile, folder.dir().join(PROFILE))?;
+    Ok(profile)
 }
 
 /// What was asked for, each once, or else the profile's.

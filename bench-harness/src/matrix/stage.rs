@@ -18,7 +18,12 @@ pub struct Stage<'a> {
     pub binary: PathBuf,
     /// Everything that is written to meanwhile.
     pub dir: &'a Path,
+    /// What `ringmq probe` has found here, for `auto`.
+    pub profile: PathBuf,
 }
+
+/// Its name in a data directory.
+pub const PROFILE: &str = "profile.json";
 
 /// Seconds that a turn takes beside its measurement, roughly.
 pub const TURN_OVERHEAD: f64 = 0.4;
@@ -62,11 +67,14 @@ pub fn bytes_of(manifest: &Manifest, ground: &Ground) -> u64 {
 impl Stage<'_> {
     pub fn start(&self, ground: Ground) -> io::Result<Running<'_>> {
         let scratch = Scratch::make(self.dir.join("store"))?;
+        let data_dir = scratch.path().join("data");
+        fs::create_dir(&data_dir)?;
+        fs::copy(&self.profile, data_dir.join(PROFILE))?;
         let mut more = self.manifest.ringmq_args.clone();
         more.extend(["--write".to_string(), ground.write.name().to_string()]);
         let ringmq = Ringmq::start(&RingmqSettings {
             binary: self.binary.clone(),
-            data_dir: scratch.path().join("data"),
+            data_dir,
             cores: self.manifest.broker_cores.clone(),
             ack: "appended".into(),
             spin_us: None,
