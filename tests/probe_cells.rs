@@ -20,7 +20,7 @@ fn tools(direct: bool) -> (tempfile::TempDir, Tools) {
 }
 
 fn cell(transfer: Transfer, heat: Heat, bytes: u32, connections: usize) -> Cell {
-    Cell { transfer, bytes, heat, connections, receiving: Receiving::Copies }
+    Cell { transfer, bytes, pieces: 1, heat, connections, receiving: Receiving::Copies }
 }
 
 /// The checksum of what a connection must have brought: its range from where it begins, in
@@ -92,6 +92,31 @@ fn every_strategy_brings_what_lies_on_the_disk_alone() {
                 assert_eq!(measured.bytes, whole, "{cell}: it ends with its range");
             }
         }
+    }
+}
+
+/// Each reply has a header and its pieces in pairs, the second of each first.
+#[test]
+fn replies_of_several_pieces_bring_each_in_its_place() {
+    const HEADER: [u8; 200] = [0; 200];
+    let (_directory, mut tools) = tools(true);
+    for transfer in Transfer::ALL.into_iter().filter(|one| *one != Transfer::Direct) {
+        let cell = Cell { pieces: 4, ..cell(transfer, Heat::Hot, 30_000, 1) };
+        let Some(measured) = tools.measure(&cell, HOW_LONG).unwrap() else { continue };
+        let [start, mut at, end] = tools.range(&cell, 0);
+        let (mut hasher, mut bytes) = (crc32fast::Hasher::new(), 0);
+        while bytes < measured.bytes {
+            if at + 120_000 > end {
+                at = start;
+            }
+            hasher.update(&HEADER);
+            for piece in [1, 0, 3, 2] {
+                hasher.update(&tools.content(at + piece * 30_000, 30_000).unwrap());
+            }
+            (at, bytes) = (at + 120_000, bytes + 120_200);
+        }
+        assert_eq!(bytes, measured.bytes, "{cell}: whole replies");
+        assert_eq!(measured.sums[0].crc, hasher.finalize(), "{cell}");
     }
 }
 

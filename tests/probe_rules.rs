@@ -78,7 +78,7 @@ fn the_fastest_of_each_size_class_is_taken_for_that_class_alone() {
     expected.tail[2] = TailWay::ZeroCopy;
     assert_eq!(rules, expected);
     // A pull of such a size gets it.
-    assert_eq!(rules.plan(TransferChoice::Auto, 64 * KIB).tail, TailWay::ZeroCopy);
+    assert_eq!(rules.ways(TransferChoice::Auto, 64 * KIB).0, TailWay::ZeroCopy);
 }
 
 #[test]

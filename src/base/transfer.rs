@@ -104,9 +104,10 @@ impl fmt::Display for TransferChoice {
 }
 
 /// How a piece of a segment's file is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FileWay {
     Read,
+    #[default]
     Map,
     Sendfile,
     Splice,
@@ -152,23 +153,23 @@ pub enum Through {
     PageCache,
 }
 
-/// How one pull's bytes are moved, by where they lie.
+/// Where one pull's bytes leave from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    pub tail: TailWay,
-    /// How they leave from the page cache, if at all.
-    pub file: Option<FileWay>,
-    /// The page cache is preferred to the ring.
+    /// The page cache is used at all,
+    pub from_file: bool,
+    /// … and preferred to the ring.
     pub file_first: bool,
     pub cold: Through,
     /// The one strategy that was asked for: any other is a fallback, and counted.
     pub strict: Option<Transfer>,
 }
 
-/// Reply sizes that `auto` tells apart: the upper bounds of all classes but the last.
+/// Sizes of pieces that `auto` tells apart: the upper bounds of all classes but the last.
+/// Pieces, since that is what costs: a gather takes many in one call, sendfile a call each.
 pub const SIZE_CLASSES: [u32; 5] = [8 << 10, 32 << 10, 128 << 10, 512 << 10, 2 << 20];
 
-/// What `auto` does, by where bytes lie and how many they are.
+/// What `auto` does, by where bytes lie and how many of a reply lie together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransferRules {
     /// For bytes in the ring, by size class.
@@ -191,30 +192,33 @@ impl Default for TransferRules {
 }
 
 impl TransferRules {
-    /// What a pull does that is going to get about `bytes`.
-    pub fn plan(&self, choice: TransferChoice, bytes: u32) -> Plan {
+    /// Where a pull's bytes are taken from.
+    pub fn plan(&self, choice: TransferChoice) -> Plan {
         let TransferChoice::Fixed(transfer) = choice else {
-            let class = SIZE_CLASSES.partition_point(|bound| *bound <= bytes);
-            return Plan {
-                tail: self.tail[class],
-                file: Some(self.hot[class]),
-                file_first: false,
-                cold: self.cold,
-                strict: None,
-            };
+            return Plan { from_file: true, file_first: false, cold: self.cold, strict: None };
         };
-        let file = FileWay::of(transfer);
+        let from_file = transfer.is_from_page_cache();
         Plan {
-            tail: match transfer {
-                Transfer::Copy => TailWay::Copy,
-                Transfer::SendZc => TailWay::ZeroCopy,
-                _ => TailWay::Gather,
-            },
-            file,
-            file_first: file.is_some_and(|way| way != FileWay::Read),
-            cold: if file.is_some() { Through::PageCache } else { Through::Direct },
+            from_file,
+            file_first: from_file && transfer != Transfer::Copy,
+            cold: if from_file { Through::PageCache } else { Through::Direct },
             strict: Some(transfer),
         }
+    }
+
+    /// How they leave, pieces of about `piece_bytes` each: those of the ring and of the pool,
+    /// and those of files, which only strategies of the page cache have.
+    pub fn ways(&self, choice: TransferChoice, piece_bytes: u32) -> (TailWay, FileWay) {
+        let TransferChoice::Fixed(transfer) = choice else {
+            let class = SIZE_CLASSES.partition_point(|bound| *bound <= piece_bytes);
+            return (self.tail[class], self.hot[class]);
+        };
+        let tail = match transfer {
+            Transfer::Copy => TailWay::Copy,
+            Transfer::SendZc => TailWay::ZeroCopy,
+            _ => TailWay::Gather,
+        };
+        (tail, FileWay::of(transfer).unwrap_or_default())
     }
 }
 
@@ -343,15 +347,19 @@ mod tests {
         let mut rules = TransferRules::default();
         rules.hot[1] = FileWay::Sendfile;
         rules.hot[5] = FileWay::Splice;
-        let file = |bytes| rules.plan(TransferChoice::Auto, bytes).file;
-        assert_eq!(file(SIZE_CLASSES[0] - 1), Some(rules.hot[0]));
-        assert_eq!(file(SIZE_CLASSES[0]), Some(FileWay::Sendfile));
-        assert_eq!(file(u32::MAX), Some(FileWay::Splice));
+        let file = |bytes| rules.ways(TransferChoice::Auto, bytes).1;
+        assert_eq!(file(SIZE_CLASSES[0] - 1), rules.hot[0]);
+        assert_eq!(file(SIZE_CLASSES[0]), FileWay::Sendfile);
+        assert_eq!(file(u32::MAX), FileWay::Splice);
         for transfer in Transfer::ALL {
-            let plan = rules.plan(TransferChoice::Fixed(transfer), 1);
+            let choice = TransferChoice::Fixed(transfer);
+            let plan = rules.plan(choice);
             assert_eq!(plan.strict, Some(transfer));
-            assert_eq!(plan.file, FileWay::of(transfer));
+            assert_eq!(plan.from_file, transfer.is_from_page_cache());
             assert_eq!(plan.cold == Through::PageCache, transfer.is_from_page_cache());
+            if let Some(way) = FileWay::of(transfer) {
+                assert_eq!(rules.ways(choice, 1).1, way);
+            }
         }
     }
 }

@@ -12,8 +12,11 @@ use crate::base::transfer::Transfer;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cell {
     pub transfer: Transfer,
-    /// Of a piece; each connection has one in flight.
+    /// Of a piece.
     pub bytes: u32,
+    /// Pieces of a reply, none next to the one before; each connection has one reply in
+    /// flight. More than one only from memory, and behind a header as a broker's.
+    pub pieces: u32,
     pub heat: Heat,
     pub connections: usize,
     pub receiving: Receiving,
@@ -106,8 +109,11 @@ impl Measured {
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { transfer, bytes, heat, connections, receiving } = self;
+        let Self { transfer, bytes, pieces, heat, connections, receiving } = self;
         let (transfer, heat, receiving) = (transfer.name(), heat.name(), receiving.name());
-        write!(f, "{transfer} of {bytes} bytes, {heat}, to {connections}, who {receiving}")
+        write!(
+            f,
+            "{transfer} of {pieces} x {bytes} bytes, {heat}, to {connections}, who {receiving}"
+        )
     }
 }

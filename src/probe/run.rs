@@ -21,6 +21,8 @@ use crate::engine::files::{Access, DiskSpace, Occupied};
 const ROUNDS: u32 = 3;
 /// One in each class of `base::transfer::SIZE_CLASSES`.
 const HOT_BYTES: [u32; 6] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20];
+/// Of a reply: some, as a queue's messages lie in the log.
+const HOT_PIECES: u32 = 4;
 const COLD_BYTES: [u32; 2] = [64 << 10, 1 << 20];
 const WRITE_BYTES: [u32; 3] = [4 << 10, 64 << 10, 512 << 10];
 const WRITE_DEPTHS: [u32; 2] = [1, 4];
@@ -145,7 +147,8 @@ fn transfer_cells() -> Vec<Cell> {
         for bytes in sizes {
             for transfer in Transfer::ALL {
                 let (bytes, connections, receiving) = (*bytes, 1, Receiving::Copies);
-                cells.push(Cell { transfer, bytes, heat, connections, receiving });
+                let pieces = if heat == Heat::Hot { HOT_PIECES } else { 1 };
+                cells.push(Cell { transfer, bytes, pieces, heat, connections, receiving });
             }
         }
     }

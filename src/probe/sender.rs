@@ -14,6 +14,8 @@ use crate::reactor::{Arena, ArenaId, Completion, FilePart, PagedFile, Ring, Sock
 
 /// Nothing takes this long unless something is broken.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// About what the header of a pull's reply takes.
+const HEADER_BYTES: usize = 200;
 /// A thread that spins would count as CPU what is waiting.
 const PARK: Wait =
     Wait::SpinThenPark { spin: Duration::ZERO, at_most: Some(Duration::from_millis(100)) };
@@ -119,7 +121,8 @@ impl Sender<'_> {
 
     /// Sends the next piece, or has it brought. False at the end of a cold range.
     fn send_next(&mut self, index: usize) -> io::Result<bool> {
-        let Cell { transfer, bytes, heat, .. } = self.cell;
+        let Cell { transfer, heat, .. } = self.cell;
+        let bytes = self.cell.bytes * self.cell.pieces;
         let lane = &mut self.lanes[index];
         if lane.at + u64::from(bytes) > lane.end {
             if heat == Heat::Cold {
@@ -155,8 +158,19 @@ impl Sender<'_> {
             || self.blocks.bring(self.ring, &mut self.arena.pool, at, len)
     }
 
-    /// Puts a piece into a reply as the broker would. False if it is not in memory any more.
+    /// Makes a reply of a range as the broker would. False if it is not in memory any more.
     fn fill(&mut self, outgoing: &mut Outgoing, at: u64, len: u32) -> bool {
+        let pieces = u64::from(self.cell.pieces);
+        if pieces == 1 {
+            return self.fill_piece(outgoing, at, len);
+        }
+        outgoing.write(|out| out.resize(HEADER_BYTES, 0));
+        let each = len / self.cell.pieces;
+        // In pairs, the second of each first: neighbours would be sent as one.
+        (0..pieces).all(|piece| self.fill_piece(outgoing, at + (piece ^ 1) * u64::from(each), each))
+    }
+
+    fn fill_piece(&mut self, outgoing: &mut Outgoing, at: u64, len: u32) -> bool {
         let piece = match (self.cell.transfer, FileWay::of(self.cell.transfer)) {
             (Transfer::Direct, _) => {
                 self.blocks.lend(at, len, &mut outgoing.pieces);

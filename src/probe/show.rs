@@ -16,8 +16,18 @@ pub fn table(profile: &Profile) -> String {
         "{}, Linux {}, {} on {} ({})\n",
         host.cpu, host.kernel, host.file_system, host.device_model, host.device
     );
-    transfers(&mut text, profile, Heat::Hot, "from memory to one connection on loopback");
-    transfers(&mut text, profile, Heat::Cold, "from the disk to one connection on loopback");
+    transfers(
+        &mut text,
+        profile,
+        Heat::Hot,
+        "from memory to one connection on loopback, by the size of a piece",
+    );
+    transfers(
+        &mut text,
+        profile,
+        Heat::Cold,
+        "from the disk to one connection on loopback, by the size of a piece",
+    );
     writes(&mut text, profile);
     text.push_str("\nWhat `auto` does\n");
     for line in decisions(&decision) {

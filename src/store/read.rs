@@ -120,7 +120,7 @@ impl Store {
             Found { status: Status::NoMatchedMessage, next: max, min, max, messages: 0, bytes: 0 };
         let Some(mut at) = start_of_read(from, &mut found) else { return ReadEnd::Read(found) };
         let mut looked_at = 0;
-        let mut plan = None;
+        let plan = self.transfer_rules.plan(limits.transfer);
         self.resident.clear();
         let mut entries = std::mem::take(&mut self.entries);
         let load = 'read: loop {
@@ -140,11 +140,7 @@ impl Store {
                     if is_full(&found, entry, limits) {
                         break 'read None;
                     }
-                    let plan = plan.get_or_insert_with(|| {
-                        let bytes = limits.likely_bytes(entry);
-                        self.transfer_rules.plan(limits.transfer, bytes)
-                    });
-                    match self.place(sources, entry, plan, pieces) {
+                    match self.place(sources, entry, &plan, pieces) {
                         Place::Pieces => {
                             found.messages += 1;
                             found.bytes += entry.size;
@@ -292,10 +288,10 @@ impl Store {
     ) -> Place {
         let Entry { at, size, .. } = *entry;
         let in_ring = at >= sources.arena.reclaimed();
-        let Some(by) = plan.file.filter(|_| plan.file_first || !in_ring) else {
+        if !plan.from_file || in_ring && !plan.file_first {
             self.transfers.note_fallback(plan.strict, in_ring);
             return self.place_in_arena(sources.arena, entry, plan.cold, pieces);
-        };
+        }
         if at + u64::from(size) > self.cached_below() {
             if plan.strict.is_some() {
                 self.transfers.fall_back(Fallback::TailNotInPageCache);
@@ -303,7 +299,7 @@ impl Store {
             return self.place_in_arena(sources.arena, entry, Through::Direct, pieces);
         }
         if self.is_resident(sources.files, at, size) {
-            self.push_file(sources.files, entry, by, pieces);
+            self.push_file(sources.files, entry, pieces);
             self.read_ahead(at + u64::from(size), plan.cold, Some(sources.files));
             return Place::Pieces;
         }
@@ -479,28 +475,22 @@ impl Store {
 
     // ----- The page cache ----------------------------------------------------------
 
-    /// Adds a record's bytes to what is sent from its segment's file.
-    fn push_file(
-        &mut self,
-        files: &dyn LogFiles,
-        entry: &Entry,
-        by: FileWay,
-        pieces: &mut Vec<Piece>,
-    ) {
+    /// Adds a record's bytes to what is sent from its segment's file. How is decided when
+    /// all pieces are known.
+    fn push_file(&mut self, files: &dyn LogFiles, entry: &Entry, pieces: &mut Vec<Piece>) {
         let Entry { at, size, .. } = *entry;
         let geometry = self.log.geometry();
         match pieces.last_mut() {
             // What is joined is unpinned as one.
-            Some(Piece::File { at: before, len, by: same })
-                if *same == by
-                    && *before + u64::from(*len) == at
+            Some(Piece::File { at: before, len, .. })
+                if *before + u64::from(*len) == at
                     && geometry.base(*before) == geometry.base(at) =>
             {
                 *len += size;
             }
             _ => {
                 files.pin(at);
-                pieces.push(Piece::File { at, len: size, by });
+                pieces.push(Piece::File { at, len: size, by: FileWay::default() });
             }
         }
     }
@@ -565,12 +555,6 @@ fn start_of_read(from: i64, found: &mut Found) -> Option<QueueOffset> {
 }
 
 impl ReadLimits {
-    /// About how many bytes a read returns that begins with `entry`.
-    fn likely_bytes(&self, entry: &Entry) -> u32 {
-        let Bounds { messages, bytes } = self.of(entry);
-        entry.size.saturating_mul(messages).min(bytes)
-    }
-
     fn of(&self, entry: &Entry) -> Bounds {
         if entry.at >= self.recent_from { self.recent } else { self.old }
     }

@@ -32,9 +32,11 @@ impl Store {
         pieces: &[Piece],
         outgoing: &mut Outgoing,
     ) {
-        let bytes = pieces.iter().map(Piece::len).sum();
-        let tail = self.transfer_rules.plan(choice, bytes).tail;
+        let bytes: u32 = pieces.iter().map(Piece::len).sum();
+        let piece_bytes = bytes / pieces.len().max(1) as u32;
+        let (tail, file) = self.transfer_rules.ways(choice, piece_bytes);
         for piece in pieces {
+            let piece = &sent_by(*piece, file);
             let transfer = transfer_of(piece, tail);
             let moved = self.transfers.of_mut(transfer);
             moved.bytes += u64::from(piece.len());
@@ -49,7 +51,7 @@ impl Store {
                 self.unpin_pieces(&[*piece], sources.files);
             } else {
                 self.transfers.fall_back(Fallback::NotResident);
-                outgoing.pieces.push(by_sendfile(*piece));
+                outgoing.pieces.push(sent_by(*piece, FileWay::Sendfile));
             }
         }
     }
@@ -104,9 +106,9 @@ fn copy(sources: Sources, piece: &Piece, outgoing: &mut Outgoing) -> bool {
     })
 }
 
-fn by_sendfile(piece: Piece) -> Piece {
+fn sent_by(piece: Piece, by: FileWay) -> Piece {
     match piece {
-        Piece::File { at, len, .. } => Piece::File { at, len, by: FileWay::Sendfile },
+        Piece::File { at, len, .. } => Piece::File { at, len, by },
         other => other,
     }
 }

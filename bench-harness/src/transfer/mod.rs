@@ -172,7 +172,14 @@ fn cells(manifest: &Manifest) -> Vec<Cell> {
         for &connections in &manifest.connections {
             for receiving in Receiving::ALL {
                 for &bytes in &manifest.sizes {
-                    let cell = |transfer| Cell { transfer, bytes, heat, connections, receiving };
+                    let cell = |transfer| Cell {
+                        transfer,
+                        bytes,
+                        pieces: 1,
+                        heat,
+                        connections,
+                        receiving,
+                    };
                     cells.extend(Transfer::ALL.map(cell));
                 }
             }
