@@ -8,7 +8,8 @@ use ringmq::probe::{
     Cell, Cores, Heat, Measured, Receiving, Scratch, Sizes, Tools, WriteCell, WriteKind,
 };
 
-const SIZES: Sizes = Sizes { file: 8 << 20, span: 2 << 20, slots: 32, slot_bytes: 64 << 10 };
+const SIZES: Sizes =
+    Sizes { file: 8 << 20, hot: 2 << 20, span: 2 << 20, slots: 32, slot_bytes: 64 << 10 };
 const HOW_LONG: Duration = Duration::from_millis(5);
 
 /// In a directory on a disk: a page cache that is the file itself cannot be dropped.

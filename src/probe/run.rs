@@ -23,6 +23,9 @@ const ROUNDS: u32 = 3;
 const HOT_BYTES: [u32; 6] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20];
 /// Of a reply: some, as a queue's messages lie in the log.
 const HOT_PIECES: u32 = 4;
+/// Consumers are some too. To one alone sendfile is twice as fast as a copy by the sender,
+/// to several it is slower: then their side has to fetch each byte from memory.
+const HOT_CONNECTIONS: usize = 8;
 const COLD_BYTES: [u32; 2] = [64 << 10, 1 << 20];
 const WRITE_BYTES: [u32; 3] = [4 << 10, 64 << 10, 512 << 10];
 const WRITE_DEPTHS: [u32; 2] = [1, 4];
@@ -35,6 +38,9 @@ const WRITE_TIMES: f64 = 1.0;
 const SPAN_BYTES: u64 = 48 << 20;
 const SLOTS: u16 = 64;
 const SLOT_BYTES: u32 = 256 << 10;
+/// Of the file, what is kept in the page cache for hot cells: more than caches of CPUs hold,
+/// as of a backlog, so that it shows who has to fetch the bytes from memory.
+const HOT_FILE_BYTES: u64 = 512 << 20;
 /// Of the file that is read, by second of measuring and at least and at most.
 const FILE_BYTES_PER_SECOND: u64 = 32 << 20;
 const FILE_BYTES: [u64; 2] = [128 << 20, 1 << 30];
@@ -138,7 +144,8 @@ fn sizes(directory: &Path, seconds: u32) -> Result<Sizes, String> {
             least * SPACE_PART
         ));
     }
-    Ok(Sizes { file, span: SPAN_BYTES, slots: SLOTS, slot_bytes: SLOT_BYTES })
+    let hot = file.min(HOT_FILE_BYTES);
+    Ok(Sizes { file, hot, span: SPAN_BYTES, slots: SLOTS, slot_bytes: SLOT_BYTES })
 }
 
 fn transfer_cells() -> Vec<Cell> {
@@ -146,8 +153,11 @@ fn transfer_cells() -> Vec<Cell> {
     for (heat, sizes) in [(Heat::Hot, &HOT_BYTES[..]), (Heat::Cold, &COLD_BYTES[..])] {
         for bytes in sizes {
             for transfer in Transfer::ALL {
-                let (bytes, connections, receiving) = (*bytes, 1, Receiving::Copies);
-                let pieces = if heat == Heat::Hot { HOT_PIECES } else { 1 };
+                let (bytes, receiving) = (*bytes, Receiving::Copies);
+                let (pieces, connections) = match heat {
+                    Heat::Hot => (HOT_PIECES, HOT_CONNECTIONS),
+                    Heat::Cold => (1, 1),
+                };
                 cells.push(Cell { transfer, bytes, pieces, heat, connections, receiving });
             }
         }

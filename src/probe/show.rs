@@ -20,7 +20,7 @@ pub fn table(profile: &Profile) -> String {
         &mut text,
         profile,
         Heat::Hot,
-        "from memory to one connection on loopback, by the size of a piece",
+        "from memory to eight connections on loopback, four pieces a reply, by the size of a piece",
     );
     transfers(
         &mut text,

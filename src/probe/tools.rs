@@ -38,7 +38,9 @@ impl Cores {
 pub struct Sizes {
     /// Of the file, which cold cells read through once.
     pub file: u64,
-    /// Of the arena's ring and of the file's front that hot cells go round in.
+    /// Of its front, which hot cells of the page cache go round in.
+    pub hot: u64,
+    /// Of the arena's ring, which the others go round in.
     pub span: u64,
     pub slots: u16,
     pub slot_bytes: u32,
@@ -61,7 +63,7 @@ impl Tools {
     /// Makes the file in `directory`, past the page cache too if `direct`, and pins the
     /// calling thread. The error says what was tried.
     pub fn new(directory: &Path, sizes: Sizes, direct: bool, cores: Cores) -> Result<Self, String> {
-        let source = Source::make(directory, sizes.file, sizes.span, direct)
+        let source = Source::make(directory, sizes.file, sizes.hot, direct)
             .map_err(|error| format!("cannot make a file in {}: {error}", directory.display()))?;
         if let Some(id) = cores.sender {
             core_affinity::set_for_current(core_affinity::CoreId { id });
@@ -94,7 +96,10 @@ impl Tools {
         let slot = u64::from(self.arena_slot_bytes());
         match cell.heat {
             Heat::Hot => {
-                let span = self.source.span();
+                let span = match cell.transfer {
+                    Transfer::Gather | Transfer::SendZc => self.arena.log.size(),
+                    _ => self.source.span(),
+                };
                 let from = round(span / count * index, BLOCK_BYTES);
                 [0, if from + u64::from(cell.bytes) <= span { from } else { 0 }, span]
             }

@@ -62,7 +62,9 @@ pub struct TransferArgs {
 const QUICK_KIB: [u32; 4] = [4, 64, 1024, 16384];
 const FULL_KIB: [u32; 7] = [4, 16, 64, 256, 1024, 4096, 16384];
 const PIECE_BYTES_MAX: u32 = 16 << 20;
-/// What hot cells go round in: more than a core's caches, less than a small machine's memory.
+/// What hot cells go round in: of the page cache more than CPUs' caches hold, as of a
+/// backlog; of an arena as much as it has.
+const HOT_FILE_BYTES: u64 = 512 << 20;
 const SPAN_BYTES: u64 = 64 << 20;
 const SLOTS: u16 = 256;
 const SLOT_BYTES: u32 = 256 << 10;
@@ -105,6 +107,7 @@ impl TransferArgs {
         let mut sizes: Vec<u32> = sizes_kib.iter().filter(is_size).map(|kib| kib << 10).collect();
         sizes.sort_unstable();
         sizes.dedup();
+        let file_bytes = self.file_mib.unwrap_or(profile(1024, 4096)) << 20;
         let manifest = Manifest {
             kind: KIND.into(),
             quick: !self.full,
@@ -113,7 +116,8 @@ impl TransferArgs {
             cold_ms: self.cold_ms.unwrap_or(profile(300, 2000)),
             sizes,
             connections: self.connections.clone(),
-            file_bytes: self.file_mib.unwrap_or(profile(1024, 4096)) << 20,
+            file_bytes,
+            hot_file_bytes: HOT_FILE_BYTES.min(file_bytes),
             span_bytes: SPAN_BYTES,
             sender_core: self.sender_core,
             receiver_core: self.receiver_core,
@@ -133,6 +137,7 @@ impl TransferArgs {
 fn measure_all(dir: &std::path::Path, manifest: &Manifest, folder: &Folder) -> io::Result<()> {
     let sizes = Sizes {
         file: manifest.file_bytes,
+        hot: manifest.hot_file_bytes,
         span: manifest.span_bytes,
         slots: SLOTS,
         slot_bytes: SLOT_BYTES,

@@ -17,7 +17,11 @@ pub struct Manifest {
     pub sizes: Vec<u32>,
     pub connections: Vec<usize>,
     pub file_bytes: u64,
-    /// What hot cells go round in.
+    /// What hot cells of the page cache go round in; in runs of the first days as much as
+    /// those of the arena.
+    #[serde(default)]
+    pub hot_file_bytes: u64,
+    /// What hot cells of the arena go round in.
     pub span_bytes: u64,
     pub sender_core: usize,
     pub receiver_core: usize,
