@@ -222,6 +222,25 @@ fn splices_beyond_the_pool_of_pipes_go_by_sendfile_and_are_counted() {
 }
 
 #[test]
+fn a_file_that_cannot_be_mapped_goes_by_sendfile_and_is_counted() {
+    let mut file = tempfile::tempfile().unwrap();
+    // Of an empty file there is no mapping.
+    let paged = Rc::new(PagedFile::new(file.try_clone().unwrap()));
+    let content = pattern(FILE_BYTES, 5);
+    file.write_all(&content).unwrap();
+    let mut ring = Ring::new(RingConfig::default()).unwrap();
+    let (socket, client) = connect(&mut ring);
+    let (outgoing, expected) = replies(&content, FileWay::Map, 3, 70_000);
+    let reading = read_on_thread(client, expected.len());
+    send(&mut ring, &socket, outgoing, &paged);
+    next(&mut ring, sent).1.unwrap();
+    assert!(reading.join().unwrap() == expected);
+    let counters = ring.counters().transfers;
+    assert_eq!(counters.fallbacks(Fallback::NoMapping), 1);
+    assert!(counters.of(Transfer::Sendfile).calls >= 3);
+}
+
+#[test]
 fn a_zero_copy_send_gives_its_memory_back_once_the_kernel_is_done_with_it() {
     let mut ring = Ring::new(RingConfig::default()).unwrap();
     let (mut arena, id) = add_arena(&mut ring, 0);

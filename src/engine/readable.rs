@@ -133,10 +133,13 @@ impl Readable {
     /// Pages of its files go to a socket.
     pub fn note_receiver(&mut self, outgoing: &Outgoing, socket: usize) {
         for piece in &outgoing.pieces {
-            let Piece::File { at, by: FileWay::Sendfile | FileWay::Splice, .. } = *piece else {
+            let Piece::File { at, by, .. } = *piece else { continue };
+            let base = self.geometry.base(at);
+            // What cannot be sent from a mapping is sent by sendfile.
+            if by == FileWay::Map && self.open[&base].paged.is_mapped() {
                 continue;
-            };
-            let receivers = self.receivers.entry(self.geometry.base(at)).or_default();
+            }
+            let receivers = self.receivers.entry(base).or_default();
             if receivers.sockets.contains(&socket) {
                 continue;
             }

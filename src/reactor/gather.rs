@@ -37,6 +37,8 @@ pub(super) struct Gather {
     files_sent: usize,
     /// Pieces leave by calls of our own (`send_now.rs`), not by the ring.
     by_calls: bool,
+    /// Some of them since their file could not be mapped.
+    pub lacks_mapping: bool,
     /// What splice has taken out of a file and not yet given to the socket.
     pub pipe: Option<Pipe>,
     /// The kernel sends out of our pages, as far as it can.
@@ -93,6 +95,7 @@ impl Gather {
             files: Vec::new(),
             files_sent: 0,
             by_calls: false,
+            lacks_mapping: false,
             pipe: None,
             zero_copy: false,
             held: 0,
@@ -111,7 +114,7 @@ impl Gather {
         self.outgoing = outgoing;
         (self.piece, self.piece_sent, self.asked) = (0, 0, 0);
         (self.copy, self.copy_wanted) = (None, false);
-        (self.files_sent, self.by_calls) = (0, false);
+        (self.files_sent, self.by_calls, self.lacks_mapping) = (0, false, false);
         self.zero_copy = self.outgoing.transfer == Some(Transfer::SendZc);
         for piece in &mut self.outgoing.pieces {
             match piece {
@@ -128,6 +131,7 @@ impl Gather {
                     let part = files(*at);
                     if *by == FileWay::Map && !part.file.is_mapped() {
                         *by = FileWay::Sendfile;
+                        self.lacks_mapping = true;
                     }
                     self.by_calls |= *by != FileWay::Map;
                     self.files.push(part);

@@ -44,7 +44,7 @@ impl PagedFile {
         // truncation has taken away.
         let map = unsafe { Mmap::map(&file) }.ok();
         // A fault brings its page and none around it, which may not be written yet.
-        let map = map.filter(|map| map.advise(Advice::Random).is_ok());
+        let map = map.filter(|map| !map.is_empty() && map.advise(Advice::Random).is_ok());
         Self { file, map, reads_ahead: Cell::new(true) }
     }
 

@@ -228,6 +228,9 @@ impl Ring {
         let mut gather = self.gathers.pop().unwrap_or_else(Gather::new);
         gather.begin(outgoing, &self.arenas[arena.0 as usize].memory, files);
         gather.zero_copy &= self.zero_copy;
+        if gather.lacks_mapping {
+            self.counters.transfers.fall_back(Fallback::NoMapping);
+        }
         state.in_flight.set(state.in_flight.get() + 1);
         let user_data = self.in_flight.insert(Op::Send { socket: state.clone(), token, gather });
         state.sending.set(Some(user_data));
