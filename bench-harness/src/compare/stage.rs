@@ -186,16 +186,22 @@ impl Turn<'_> {
     fn fill_backlog(&self) -> io::Result<()> {
         let size = self.workload.size;
         let messages = (self.stage.pace.backlog_bytes / size as u64).max(1);
-        let batch = (FILL_BYTES / size).max(1);
-        self.start("send")?
-            .set("--topic", backlog_topic(size))
-            .set("--create-topic", BACKLOG_QUEUES)
-            .set("--size", size)
-            .set("--batch", batch)
-            .set("--count", messages)
-            .set("--connections", 8)
-            .set("--window", 4)
-            .run()
+        let fill = |topic: &str| -> io::Result<Tool> {
+            Ok(self
+                .start("send")?
+                .set("--topic", topic)
+                .set("--create-topic", BACKLOG_QUEUES)
+                .set("--size", size)
+                .set("--batch", (FILL_BYTES / size).max(1))
+                .set("--connections", 8)
+                .set("--window", 4))
+        };
+        let warmup = self.stage.pace.jvm_warmup;
+        if self.system.compiles() && warmup > 0.0 {
+            // One that has just started refuses nearly all that is sent at full speed.
+            fill("before-backlog")?.set("--warmup", 0).set("--duration", warmup).run()?;
+        }
+        fill(&backlog_topic(size))?.set("--count", messages).run_unrefused()
     }
 }
 

@@ -57,11 +57,20 @@ impl Tool {
     }
 
     /// Runs it to its end. That something was refused is for its result to tell.
-    pub fn run(mut self) -> io::Result<()> {
+    pub fn run(self) -> io::Result<()> {
+        self.run_to(&[0, 2])
+    }
+
+    /// The same, where something refused would leave what follows without a base.
+    pub fn run_unrefused(self) -> io::Result<()> {
+        self.run_to(&[0])
+    }
+
+    fn run_to(mut self, codes: &[i32]) -> io::Result<()> {
         let out = File::create(&self.said)?;
         self.command.stderr(out.try_clone()?).stdout(out);
         let status = servers::run_to_end(self.command)?;
-        if matches!(status.code(), Some(0 | 2)) {
+        if status.code().is_some_and(|code| codes.contains(&code)) {
             return Ok(());
         }
         let said = fs::read_to_string(&self.said).unwrap_or_default();
