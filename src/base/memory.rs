@@ -95,6 +95,9 @@ pub trait LogFiles {
     /// Appends the range to `out`; false, and nothing appended, if that would wait.
     fn read_now(&self, at: LogOffset, len: u32, out: &mut Vec<u8>) -> bool;
 
+    /// Shows a resident range to `look`. False where its bytes cannot be seen.
+    fn look(&self, at: LogOffset, len: u32, look: &mut dyn FnMut(&[u8])) -> bool;
+
     /// The segment stays open until as many calls of `unpin`: bytes of it are to be sent.
     fn pin(&self, at: LogOffset);
 
@@ -110,6 +113,10 @@ impl LogFiles for NoFiles {
     }
 
     fn read_now(&self, _: LogOffset, _: u32, _: &mut Vec<u8>) -> bool {
+        false
+    }
+
+    fn look(&self, _: LogOffset, _: u32, _: &mut dyn FnMut(&[u8])) -> bool {
         false
     }
 

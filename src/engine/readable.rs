@@ -98,6 +98,7 @@ impl Readable {
         }
         let OpenedSegment { direct, paged } = segment;
         let base = direct.start();
+        assert!(!self.open.contains_key(&base), "a segment is opened once");
         let open = Open {
             direct: direct.into_file().into(),
             paged: Rc::new(paged),
@@ -136,7 +137,8 @@ impl Readable {
             let Piece::File { at, by, .. } = *piece else { continue };
             let base = self.geometry.base(at);
             // What cannot be sent from a mapping is sent by sendfile.
-            if by == FileWay::Map && self.open[&base].paged.is_mapped() {
+            let open = &self.open[&base];
+            if open.dropped || by == FileWay::Map && open.paged.is_mapped() {
                 continue;
             }
             let receivers = self.receivers.entry(base).or_default();
@@ -199,6 +201,12 @@ impl LogFiles for Readable {
     fn read_now(&self, at: LogOffset, len: u32, out: &mut Vec<u8>) -> bool {
         let FilePart { file, position } = self.part(at);
         file.read_now(position, len as usize, out)
+    }
+
+    fn look(&self, at: LogOffset, len: u32, look: &mut dyn FnMut(&[u8])) -> bool {
+        let FilePart { file, position } = self.part(at);
+        let bytes = file.bytes(position, len as usize);
+        bytes.map(look).is_some()
     }
 
     fn pin(&self, at: LogOffset) {

@@ -207,6 +207,10 @@ impl Seat {
     fn read_log(&mut self, read: PendingRead, ring: &mut Ring, token: impl Fn(usize) -> u64) {
         let geometry = self.shard.store.geometry();
         let segment = geometry.base(read.at);
+        if self.has_expired(segment) {
+            self.at_once.push(expired(read));
+            return;
+        }
         let is_whole = geometry.end(segment) <= self.shard.store.watermarks().written();
         let Some(open) = self.readable.get_mut(segment) else {
             if self.readable.wait(segment, read) {
@@ -246,11 +250,18 @@ impl Seat {
         };
         let is_sent = receivers.is_some_and(|receivers| receivers.have_all(has_unsent));
         let is_mapped = self.files.mapped.iter().any(|(other, _)| *other == base);
-        if recycle && is_sent && !is_mapped {
+        // What this side has sent may wait in the queue of a receiver on the same machine.
+        let is_left_alone = self.shard.store.leaves_sent_pages_alone();
+        if recycle && is_left_alone && is_sent && !is_mapped {
             self.retired.push_back(base);
         } else {
             self.submit(Job::UnlinkSegment { start: base });
         }
+    }
+
+    /// Nothing new is read from it.
+    fn has_expired(&self, segment: LogOffset) -> bool {
+        segment < self.shard.store.log_range().0
     }
 
     fn submit(&mut self, job: Job<IndexTask>) {
@@ -396,6 +407,11 @@ impl Seat {
     ) {
         let ready = self.readable.take_waiting(segment);
         match file {
+            // It went while it was opened, perhaps with bytes of it still to be sent.
+            Ok(file) if self.has_expired(segment) => {
+                self.submit(Job::CloseFile(file.paged));
+                done.extend(ready.into_iter().map(expired));
+            }
             Ok(file) => {
                 self.readable.add(file);
                 for read in ready {
@@ -411,6 +427,11 @@ impl Seat {
             }
         }
     }
+}
+
+/// Whoever waits for it asks again, and is led on.
+fn expired(read: PendingRead) -> store::Done {
+    store::Done::LogRead { slot: read.slot, result: Err("its segment has expired".to_owned()) }
 }
 
 impl SeatFiles {

@@ -40,12 +40,14 @@ impl PagedFile {
     /// Takes over a file, and maps it where that is possible, without bringing any of it
     /// into memory.
     pub fn new(file: File) -> Self {
-        // SAFETY: only the kernel reads the mapped bytes; it answers EFAULT for what a
-        // truncation has taken away.
+        // SAFETY: bytes that are looked at were written before and never change; a truncation
+        // ends the process (`sigbus.rs`), or is EFAULT where the kernel reads them.
         let map = unsafe { Mmap::map(&file) }.ok();
         // A fault brings its page and none around it, which may not be written yet.
         let map = map.filter(|map| !map.is_empty() && map.advise(Advice::Random).is_ok());
-        Self { file, map, reads_ahead: Cell::new(true) }
+        let paged = Self { file, map, reads_ahead: Cell::new(true) };
+        paged.let_read_ahead(false);
+        paged
     }
 
     /// Whether the kernel may read more than it is asked for. It must not where blocks are
@@ -60,6 +62,12 @@ impl PagedFile {
 
     pub fn is_mapped(&self) -> bool {
         self.map.is_some()
+    }
+
+    /// A range of the mapping, if there is one; what is not resident would be waited for.
+    pub fn bytes(&self, position: u64, len: usize) -> Option<&[u8]> {
+        let start = usize::try_from(position).ok()?;
+        self.map.as_ref()?.get(start..start.checked_add(len)?)
     }
 
     pub(super) fn fd(&self) -> RawFd {

@@ -19,6 +19,12 @@ impl Store {
         self.writes_through = through;
     }
 
+    /// Whether a segment may be written again while pages of it, as they were, may still wait
+    /// in a socket: past the page cache, such pages are left alone.
+    pub fn leaves_sent_pages_alone(&self) -> bool {
+        self.writes_through == Through::Direct
+    }
+
     pub fn transfers(&self) -> &TransferCounters {
         &self.transfers
     }

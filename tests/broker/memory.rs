@@ -69,6 +69,11 @@ impl LogFiles for CachedLog<'_> {
         resident
     }
 
+    fn look(&self, at: LogOffset, len: u32, look: &mut dyn FnMut(&[u8])) -> bool {
+        look(self.bytes(at, len));
+        true
+    }
+
     fn pin(&self, at: LogOffset) {
         *self.cache.pins.borrow_mut().entry(self.geometry.base(at).0).or_default() += 1;
     }

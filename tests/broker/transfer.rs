@@ -179,6 +179,23 @@ fn auto_follows_its_rules_by_place_and_size() {
 }
 
 #[test]
+fn auto_passes_over_what_rots_in_the_page_cache() {
+    let (mut node, client) = node();
+    read_all(&mut node, client, "auto");
+    let segment = node.disk.segments.get_mut(&0).unwrap();
+    let third = body(3).into_bytes();
+    let at = segment.windows(third.len()).position(|bytes| bytes == third).unwrap();
+    segment[at + 50_000] ^= 4;
+    for (asked, next) in [(2, 3), (3, 5)] {
+        let read = node.ask(client, one(asked).with("ringmq.transfer", "auto"));
+        let read = read.expect(response::SUCCESS);
+        assert!(read.messages() == [body(next as usize - 1)], "asked for {asked}");
+        assert_eq!(read.number("nextBeginOffset"), next);
+    }
+    assert_eq!(node.page_cache.pins(), 0);
+}
+
+#[test]
 fn a_reader_that_stops_keeps_its_segments_open_until_it_goes() {
     let (mut node, client) = node();
     read_all(&mut node, client, "sendfile");
