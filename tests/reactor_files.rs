@@ -264,6 +264,36 @@ fn a_zero_copy_send_gives_its_memory_back_once_the_kernel_is_done_with_it() {
     assert!(ring.counters().transfers.of(Transfer::SendZc).calls > 0);
 }
 
+/// They stayed lent for as long as the peer kept its window closed, and the log stood still.
+#[test]
+fn a_zero_copy_send_to_a_peer_that_does_not_read_gives_its_pages_back_when_they_are_needed() {
+    for closes in [false, true] {
+        let mut ring = Ring::new(RingConfig::default()).unwrap();
+        let (mut arena, id) = add_arena(&mut ring, 0);
+        let log = pattern(1 << 20, 3);
+        let at = append(&mut arena, &log);
+        let (socket, _client) = connect(&mut ring);
+        let mut outgoing = Outgoing { transfer: Some(Transfer::SendZc), ..Outgoing::default() };
+        outgoing.pieces = vec![Piece::Log { at, len: log.len() as u32 }; 12];
+        ring.send(&socket, id, outgoing, 9);
+        ring.turn(Wait::Never, || false, &mut Vec::new()).unwrap();
+        assert_eq!(arena.log.lowest_lent(), Some(at));
+        let kept = match closes {
+            true => {
+                ring.close(socket, 9);
+                None
+            }
+            false => {
+                ring.copy_send(&socket);
+                Some(socket)
+            }
+        };
+        assert!(next(&mut ring, sent).1.is_err());
+        assert_eq!(arena.log.lowest_lent(), None, "closes: {closes}");
+        drop(kept);
+    }
+}
+
 #[test]
 fn what_is_resident_is_told_apart_and_what_is_not_is_never_read() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();

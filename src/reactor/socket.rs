@@ -145,6 +145,17 @@ impl SocketState {
         self.fd.as_raw_fd()
     }
 
+    /// Breaks the connection and throws away what waits to be sent: whatever is in flight
+    /// ends, and pages that were taken for it come back.
+    pub fn reset(&self) {
+        // SAFETY: a sockaddr is plain data, for which zero is valid; it lives through the call.
+        unsafe {
+            let mut nobody: libc::sockaddr = std::mem::zeroed();
+            nobody.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
+            libc::connect(self.fd(), &raw const nobody, size_of::<libc::sockaddr>() as u32);
+        }
+    }
+
     pub fn is_closing(&self) -> bool {
         self.closing.get().is_some()
     }

@@ -280,9 +280,9 @@ impl Ring {
             self.counters.zero_copy_copied += u64::from(copied);
             return self.on_pages_free(user_data, out);
         }
-        if gather.zero_copy && !cqueue::more(flags) {
-            // The kernel has taken no pages.
-            gather.held -= 1;
+        if gather.zero_copy {
+            // Without a notification to come the kernel has taken no pages.
+            gather.held -= u32::from(!cqueue::more(flags));
             if result < 0 && lacks_zero_copy(-result) {
                 gather.zero_copy = false;
                 self.zero_copy &= result != -libc::EOPNOTSUPP;
@@ -394,6 +394,10 @@ impl Ring {
         let Some(Op::Send { gather, .. }) = self.in_flight.get(user_data) else {
             unreachable!("a send")
         };
+        if gather.held > 0 {
+            // No copy brings back pages that wait in the socket for a peer that does not read.
+            return socket.state.reset();
+        }
         if gather.want_copy() {
             self.counters.copied_sends += 1;
             self.submit_cancel(user_data);
@@ -411,6 +415,13 @@ impl Ring {
         }
         if state.in_flight.get() == 0 {
             self.ready.push(Completion::Closed { token });
+        }
+        if let Some(user_data) = state.sending.get()
+            && let Some(Op::Send { gather, .. }) = self.in_flight.get(user_data)
+            && gather.held > 0
+        {
+            // A mere shutdown would go on sending from our pages.
+            state.reset();
         }
         // Dropping the socket shuts it down, which ends what is in flight.
     }
