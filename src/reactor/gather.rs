@@ -68,16 +68,6 @@ pub(super) enum Next {
     },
 }
 
-/// What is left to do after a call.
-pub(super) enum Progress {
-    Done,
-    More,
-    /// More, from a copy: what had been taken over is free.
-    Copied(Outgoing),
-    /// A copy is wanted, and a part of it is in no memory.
-    Stuck,
-}
-
 impl Gather {
     pub fn new() -> Lent<Self> {
         // SAFETY: msghdr is a plain struct of integers and pointers, for which zero is valid.
@@ -219,18 +209,18 @@ impl Gather {
             .build()
     }
 
-    /// A call has moved `count` bytes of memory.
-    pub fn advance(&mut self, count: usize) -> Progress {
+    /// A call has moved `count` bytes of memory. True if all has left.
+    pub fn advance(&mut self, count: usize) -> bool {
         assert!(count <= self.asked, "the kernel sent {count} bytes of {}", self.asked);
         self.advance_by(count)
     }
 
-    /// `count` bytes have left.
-    pub fn advance_by(&mut self, count: usize) -> Progress {
+    /// `count` bytes have left, of memory or of a file. True if that was all.
+    pub fn advance_by(&mut self, count: usize) -> bool {
         self.asked = 0;
         if let Some(copy) = &self.copy {
             self.piece_sent += count;
-            return if self.piece_sent == copy.len() { Progress::Done } else { Progress::More };
+            return self.piece_sent == copy.len();
         }
         let mut left = count;
         while let Some(piece) = self.outgoing.pieces.get(self.piece) {
@@ -243,13 +233,7 @@ impl Gather {
             self.files_sent += usize::from(matches!(piece, Piece::File { .. }));
             (self.piece, self.piece_sent) = (self.piece + 1, 0);
         }
-        if self.piece == self.outgoing.pieces.len() {
-            return Progress::Done;
-        }
-        match self.copy_wanted && self.held == 0 {
-            false => Progress::More,
-            true => self.copy_rest().map_or(Progress::Stuck, Progress::Copied),
-        }
+        self.piece == self.outgoing.pieces.len()
     }
 
     /// Asks for the rest to be copied once the call under way has ended. False if that
@@ -354,8 +338,8 @@ fn range_of<'a>(
         }
         Piece::File { len, .. } => {
             let FilePart { file, position } = files.next().expect("a part for each piece");
-            let base = file.mapped(*position, len as usize).expect("the file is mapped");
-            Range { base, len: len as usize }
+            let bytes = file.bytes(*position, len as usize).expect("a range of the mapping");
+            Range { base: bytes.as_ptr(), len: bytes.len() }
         }
     }
 }

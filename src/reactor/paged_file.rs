@@ -4,6 +4,7 @@ use memmap2::{Advice, Mmap};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use std::cell::Cell;
 use std::fs::File;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, RawFd};
 
 /// The number of cachestat(2), which every architecture shares; Linux 6.5 has it.
@@ -74,15 +75,6 @@ impl PagedFile {
         self.file.as_raw_fd()
     }
 
-    /// Where a range of the mapping lies, for the kernel alone.
-    pub(super) fn mapped(&self, position: u64, len: usize) -> Option<*const u8> {
-        let map = self.map.as_ref()?;
-        let start = usize::try_from(position).ok()?;
-        let inside = start.checked_add(len).is_some_and(|end| end <= map.len());
-        assert!(inside, "a range beyond the end of its file");
-        Some(map.as_ptr().wrapping_add(start))
-    }
-
     /// Whether all pages of the range are in the page cache, and the last of them is
     /// whole: reads fill them in order.
     pub fn is_resident(&self, position: u64, len: u64) -> bool {
@@ -93,24 +85,28 @@ impl PagedFile {
         // SAFETY: both structs live through the call and have the layout that the kernel knows.
         let asked =
             unsafe { libc::syscall(SYS_CACHESTAT, self.fd(), &raw const range, &raw mut found, 0) };
-        let mut last = Vec::with_capacity(1);
-        (asked == 0 && found.cached >= pages) && self.read_now(position + len - 1, 1, &mut last)
+        let mut last = [MaybeUninit::uninit()];
+        (asked == 0 && found.cached >= pages) && self.fill_now(position + len - 1, &mut last)
     }
 
     /// Appends the range to `out` if that needs no disk; else appends nothing.
     pub fn read_now(&self, position: u64, len: usize, out: &mut Vec<u8>) -> bool {
         out.reserve(len);
-        let room = &mut out.spare_capacity_mut()[..len];
-        let part = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: len };
-        // SAFETY: `part` is the spare room of `out`, which nobody else uses meanwhile.
+        if !self.fill_now(position, &mut out.spare_capacity_mut()[..len]) {
+            return false;
+        }
+        // SAFETY: these `len` bytes of the spare room were filled just now.
+        unsafe { out.set_len(out.len() + len) };
+        true
+    }
+
+    /// Fills `room` if that needs no disk.
+    fn fill_now(&self, position: u64, room: &mut [MaybeUninit<u8>]) -> bool {
+        let part = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+        // SAFETY: `part` is `room`, which is borrowed for this call alone.
         let read = unsafe {
             libc::preadv2(self.fd(), &raw const part, 1, position as i64, libc::RWF_NOWAIT)
         };
-        if read != len as isize {
-            return false;
-        }
-        // SAFETY: the kernel has just filled these `len` bytes of the spare room.
-        unsafe { out.set_len(out.len() + len) };
-        true
+        read == room.len() as isize
     }
 }

@@ -2,7 +2,7 @@
 
 use super::buffers::GROUP;
 use super::completion::{Completion, End};
-use super::gather::{FilePart, Gather, Progress};
+use super::gather::{FilePart, Gather};
 use super::op::Op;
 use super::ring::{ArenaId, Ring};
 use super::send_now::{Now, Tools};
@@ -269,7 +269,7 @@ impl Ring {
         out: &mut Vec<Completion>,
     ) {
         let draining = self.draining;
-        let Some(Op::Send { gather, socket, token }) = self.in_flight.get(user_data) else {
+        let Some(Op::Send { gather, .. }) = self.in_flight.get(user_data) else {
             unreachable!("a send")
         };
         if gather.is_by_calls() {
@@ -293,59 +293,49 @@ impl Ring {
         // Cancelled to copy the rest, or interrupted: goes on where it stopped.
         let again = gather.copy_is_wanted() && result == -libc::ECANCELED || result == -libc::EINTR;
         let moved = if again { 0 } else { result };
-        let finished = if moved < 0 || draining || (moved == 0 && !again) {
-            Some(match moved {
+        if moved < 0 || draining || (moved == 0 && !again) {
+            let result = match moved {
                 1.. => Ok(()),
                 0 => Err(io::ErrorKind::WriteZero.into()),
                 _ => Err(io::Error::from_raw_os_error(-moved)),
-            })
-        } else {
-            let progress = gather.advance(moved as usize);
-            match progress {
-                Progress::Done => Some(Ok(())),
-                Progress::Stuck => Some(Err(io::ErrorKind::ResourceBusy.into())),
-                Progress::More | Progress::Copied(_) => {
-                    if let Progress::Copied(outgoing) = progress {
-                        out.push(Completion::Copied { token: *token, outgoing });
-                    }
-                    let closing = socket.is_closing();
-                    closing.then(|| Err(io::ErrorKind::ConnectionAborted.into()))
-                }
-            }
-        };
-        match finished {
-            Some(result) => self.end_send(user_data, result, out),
-            None => {
-                self.counters.short_sends += 1;
-                self.submit_send(user_data, out);
-            }
+            };
+            return self.end_send(user_data, result, out);
+        }
+        match gather.advance(moved as usize) {
+            true => self.end_send(user_data, Ok(()), out),
+            false => self.go_on_sending(user_data, out),
         }
     }
 
     /// The socket of a send by calls takes more, or the wait for that has ended otherwise.
     fn on_writable(&mut self, user_data: u64, result: i32, out: &mut Vec<Completion>) {
         let draining = self.draining;
+        let Some(Op::Send { gather, .. }) = self.in_flight.get(user_data) else {
+            unreachable!("a send")
+        };
+        let cancelled = gather.copy_is_wanted() && result == -libc::ECANCELED;
+        let error = match result {
+            _ if draining => io::ErrorKind::ConnectionAborted.into(),
+            ..0 if !cancelled => io::Error::from_raw_os_error(-result),
+            _ => return self.go_on_sending(user_data, out),
+        };
+        self.end_send(user_data, Err(error), out);
+    }
+
+    /// The next call of a send that has not all left: from a copy, if that is wanted.
+    fn go_on_sending(&mut self, user_data: u64, out: &mut Vec<Completion>) {
         let Some(Op::Send { gather, socket, token }) = self.in_flight.get(user_data) else {
             unreachable!("a send")
         };
-        let copies = gather.copy_is_wanted();
-        let error = match result {
-            _ if draining || socket.is_closing() => Some(io::ErrorKind::ConnectionAborted.into()),
-            _ if copies && result == -libc::ECANCELED => None,
-            ..0 => Some(io::Error::from_raw_os_error(-result)),
-            _ => None,
-        };
-        if let Some(error) = error {
-            return self.end_send(user_data, Err(error), out);
-        }
-        if copies {
+        let mut ends = socket.is_closing().then_some(io::ErrorKind::ConnectionAborted);
+        if ends.is_none() && gather.copy_is_wanted() {
             match gather.copy_rest() {
                 Some(outgoing) => out.push(Completion::Copied { token: *token, outgoing }),
-                None => {
-                    let error = io::ErrorKind::ResourceBusy.into();
-                    return self.end_send(user_data, Err(error), out);
-                }
+                None => ends = Some(io::ErrorKind::ResourceBusy),
             }
+        }
+        if let Some(why) = ends {
+            return self.end_send(user_data, Err(why.into()), out);
         }
         self.counters.short_sends += 1;
         self.submit_send(user_data, out);
